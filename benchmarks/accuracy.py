@@ -1,0 +1,154 @@
+"""Quality and agreement of sessions over the samples of a split, each sample read once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from visiondeploy.benchmarks.agreement import AgreementMeter
+from visiondeploy.benchmarks.report.schema import ClassQuality, Quality
+from visiondeploy.benchmarks.statistics import paired_bootstrap
+from visiondeploy.errors import InputError, UsageError
+from visiondeploy.types import Agreement, Array, Sample, Session, Split, Task
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What one pass found.
+
+    `reference` holds the reference's rows of statistics, (n, …), `scores` those of each candidate by name;
+    `agreements` says how far a candidate's outputs are from the reference's, `nonfinite` how many elements
+    of them were NaN or infinite.
+    """
+
+    reference: Array
+    scores: dict[str, Array]
+    agreements: dict[str, Agreement]
+    nonfinite: dict[str, int]
+
+
+def chosen(length: int, limit: int | None) -> tuple[int, ...]:
+    """Indices of `limit` samples out of `length`, spread evenly, as neighbours in a split are often alike.
+
+    All of them where limit is None or larger. Raises UsageError on a limit below 1, InputError where the
+    split is empty.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"the number of samples is 1 or more, found {limit}.")
+    if length == 0:
+        raise InputError("the split has no samples: check the folder of the data set.")
+    count = length if limit is None else min(limit, length)
+    return tuple(index * length // count for index in range(count))
+
+
+def evaluate(
+    session: Session,
+    task: Task,
+    split: Split,
+    limit: int | None = None,
+    *,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Array:
+    """Rows of statistics (n, …), one for each of n samples (`task.score`), in the order of the split.
+
+    `limit` samples are taken, spread evenly (`chosen`), `batch` at a time; the last batch may be smaller.
+    `progress` is called with samples done and samples in all.
+
+    Raises UsageError on a limit or batch below 1, InputError where the split is empty.
+    """
+    if batch < 1:
+        raise UsageError(f"the batch is 1 or more, found {batch}.")
+    indices = chosen(len(split), limit)
+    rows: list[Array] = []
+    for start in range(0, len(indices), batch):
+        samples = [split[index] for index in indices[start : start + batch]]
+        feeds = task.preprocess([sample.image for sample in samples])
+        rows.append(task.score(session.infer(feeds), samples))
+        if progress is not None:
+            progress(start + len(samples), len(indices))
+    return np.concatenate(rows)
+
+
+def compare(
+    reference: Session,
+    candidates: Mapping[str, Session],
+    task: Task,
+    split: Split,
+    limit: int | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Compared:
+    """One pass over the samples: each is read and preprocessed once and run by the reference and all candidates.
+
+    Memory is that of one sample's outputs by the reference and one candidate, whatever the number of
+    samples. `limit` and `progress` as in `evaluate`. NaN or infinite outputs of a candidate are counted
+    and make its agreement infinitely bad; they do not end the pass.
+
+    Raises UsageError on a limit below 1; InputError where the split is empty, a candidate's outputs are
+    not those of the reference by name and shape, or the reference's outputs are not finite.
+    """
+    meters = {name: AgreementMeter() for name in candidates}
+    reference_rows: list[Array] = []
+    rows: dict[str, list[Array]] = {name: [] for name in candidates}
+    for sample in _samples(split, limit, progress):
+        feeds = task.preprocess([sample.image])
+        expected = reference.infer(feeds)
+        labels = task.labels(expected)
+        reference_rows.append(task.score(expected, [sample]))
+        for name, session in candidates.items():
+            found = session.infer(feeds)
+            try:
+                meters[name].update(expected, found, labels, task.labels(found))
+            except InputError as error:
+                raise InputError(f"{name} cannot be compared on sample '{sample.name}': {error}") from error
+            rows[name].append(task.score(found, [sample]))
+    return Compared(
+        reference=np.concatenate(reference_rows),
+        scores={name: np.concatenate(found) for name, found in rows.items()},
+        agreements={name: meter.result() for name, meter in meters.items()},
+        nonfinite={name: meter.nonfinite for name, meter in meters.items()},
+    )
+
+
+def _samples(split: Split, limit: int | None, progress: Progress | None) -> Iterator[Sample]:
+    indices = chosen(len(split), limit)
+    for done, index in enumerate(indices, start=1):
+        yield split[index]
+        if progress is not None:
+            progress(done, len(indices))
+
+
+def quality(task: Task, baseline: Array, candidate: Array, *, resamples: int = 2_000, seed: int = 0) -> Quality:
+    """The metric of a candidate's rows of statistics (n, …) beside the baseline's on the same samples.
+
+    Raises UsageError where the shapes differ, InputError where the metric of either is not a finite number.
+    """
+    value, reference = float(task.value(candidate)), float(task.value(baseline))
+    for whose, metric in (("candidate", value), ("baseline", reference)):
+        if not math.isfinite(metric):
+            raise InputError(
+                f"{task.metric} of the {whose} is {metric} over {len(candidate)} samples: "
+                "check that its outputs are finite and that the samples have truths."
+            )
+    ci95 = None
+    if len(candidate) > 1:
+        ci95 = paired_bootstrap(task.value, baseline, candidate, resamples=resamples, seed=seed).ci95
+    of_candidate, of_baseline = task.details(candidate), task.details(baseline)
+    return Quality(
+        metric=task.metric,
+        value=value,
+        baseline=reference,
+        delta=value - reference,
+        ci95=ci95,
+        n=len(candidate),
+        per_class={
+            name: ClassQuality(value=of_candidate.get(name), baseline=of_baseline.get(name))
+            for name in dict.fromkeys((*of_baseline, *of_candidate))
+        },
+    )

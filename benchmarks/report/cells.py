@@ -1,0 +1,217 @@
+"""What stands in the cells of a report's table, in plain text, for the terminal and for Markdown alike.
+
+A cell has a main line and a line of detail. What was not measured is a dash, never a guess. 100 % of
+pixels means every pixel, and "exact" that outputs are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from visiondeploy.benchmarks.report.schema import (
+    AgreementRow,
+    Environment,
+    Latency,
+    Quality,
+    Report,
+    Row,
+    Speedup,
+    Verdict,
+)
+from visiondeploy.types import Outcome, Status
+
+NOTHING = "–"
+
+_SAID = {Outcome.PASS: "passed", Outcome.FAIL: "failed", Outcome.INCONCLUSIVE: "inconclusive"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A main line and what stands below it."""
+
+    main: str
+    detail: str = ""
+
+
+NAMES = Cell("engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The heading of a column, how it is aligned, and what a row shows in it."""
+
+    heading: Cell
+    align: Literal["left", "right"]
+    cell: Callable[[Row], Cell]
+
+
+def columns(report: Report) -> tuple[Column, ...]:
+    """The columns of the report's table, left to right, after that of the names (`NAMES`, `name`)."""
+    metrics = dict.fromkeys(plain(row.quality.metric) for row in report.rows if row.quality is not None)
+
+    def quality(row: Row) -> Cell:
+        return _quality(row.quality, baseline=row is report.baseline)
+
+    def speedup(row: Row) -> Cell:
+        return _speedup(row.speedup, baseline=row is report.baseline)
+
+    return (
+        Column(Cell("layers", "by type"), "left", _precision),
+        Column(Cell(" / ".join(metrics) or "quality", "Δ, 95 % CI"), "left", quality),
+        Column(Cell("agrees", "SQNR"), "right", _agreement),
+        Column(Cell("p50 ms", "p90 / p99"), "right", _latency),
+        Column(Cell("speed-up", "95 % CI"), "right", speedup),
+        Column(Cell("size", "peak RSS"), "right", _memory),
+    )
+
+
+def name(row: Row) -> Cell:
+    """The row's name, and its status where that is not ok."""
+    status = {Status.OK: "", Status.FAILED: "failed", Status.NOT_RUN: "not run"}[row.status]
+    return Cell(plain(row.name), status)
+
+
+def surprises(report: Report) -> tuple[str, ...]:
+    """Sentences on what is not as was asked for: to be read before the numbers."""
+    found: list[str] = []
+    for row in report.rows:
+        # A row that has surprises of its own says there why its layers are off.
+        if row.off_precision and not row.surprises:
+            found.append(f"{row.name}: {_off_precision(row)}")
+        if row.agreement is not None and not row.agreement.finite:
+            found.append(f"{row.name}: some of its outputs are NaN or infinite.")
+        if row.status is Status.FAILED:
+            found.append(f"{row.name} failed: {row.reason}")
+        found += [f"{row.name}: {said}" for said in row.surprises]
+    return tuple(plain(line) for line in found)
+
+
+def notes(report: Report) -> tuple[str, ...]:
+    """Sentences that explain the numbers: what was not run and why, then the notes of rows and report."""
+    found = [f"{row.name} was not run: {row.reason}" for row in report.rows if row.status is Status.NOT_RUN]
+    found += [f"{row.name}: {said}" for row in report.rows for said in row.notes]
+    found += report.notes
+    if any(row.latency_ms is not None and row.latency_ms.p99 is None for row in report.rows):
+        found.append("A dash in the place of a percentile: too few runs to support it.")
+    return tuple(plain(line) for line in found)
+
+
+def machine(environment: Environment) -> str:
+    """One line: processor, threads, GPU and the versions that matter most."""
+    threads = f"{environment.threads} thread{'s' if environment.threads > 1 else ''}"
+    isa = ", ".join(environment.isa)
+    tools = [
+        f"{name} {environment.versions[name]}"
+        for name in ("torch", "onnxruntime", "openvino", "tensorrt")
+        if name in environment.versions
+    ]
+    parts = [environment.cpu + (f" ({isa})" if isa else ""), threads, environment.gpu or "no GPU", *tools]
+    return plain(" · ".join(parts))
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """One line: the outcome and how many checks stand behind it."""
+    total = len(verdict.checks)
+    if total == 0:
+        return f"{verdict.status.value}: there was no limit to check."
+    alike = sum(check.status is verdict.status for check in verdict.checks)
+    return f"{verdict.status.value}: {alike} of {total} check{'s' if total > 1 else ''} {_SAID[verdict.status]}."
+
+
+def plain(text: str) -> str:
+    """The text on one line, control characters (also those of a terminal) made visible as `�`."""
+    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all before the decimal point."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    # Of the rounded value, as 0.9999 has a digit less behind the point than it seems.
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.3g}")))))
+    return f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Four decimals with a sign; a true minus, as wide as the plus."""
+    return "±0.0000" if value == 0 else f"{value:+.4f}".replace("-", "−")
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{count} B" if unit == "B" else f"{number(value)} {unit}"
+        value /= 1000
+    return f"{number(value)} TB"
+
+
+def _precision(row: Row) -> Cell:
+    counts = [f"{plain(kind)} {n}" for kind, n in (row.realised or {}).items()]
+    return Cell(counts[0], ", ".join(counts[1:])) if counts else Cell(NOTHING)
+
+
+def _off_precision(row: Row) -> str:
+    wanted, realised = row.precision.value, row.realised or {}
+    first, *more = row.off_precision.items()
+    others = "".join(f", {n} in {kind}" for kind, n in more)
+    stored = row.stored.get(wanted, 0)
+    only_stored = f"; {stored} store their weights in {wanted}" if stored > realised.get(wanted, 0) else ""
+    return (
+        f"{wanted} was asked for, {first[1]} of {sum(realised.values())} layers compute in "
+        f"{first[0]}{others}{only_stored}."
+    )
+
+
+def _quality(quality: Quality | None, *, baseline: bool) -> Cell:
+    if quality is None:
+        return Cell(NOTHING)
+    if baseline:
+        return Cell(f"{quality.value:.4f}", "baseline")
+    interval = f"[{signed(quality.ci95[0])}, {signed(quality.ci95[1])}]" if quality.ci95 else "no interval"
+    return Cell(f"{quality.value:.4f} ({signed(quality.delta)})", interval)
+
+
+def _agreement(row: Row) -> Cell:
+    agreement: AgreementRow | None = row.agreement
+    if agreement is None:
+        return Cell(NOTHING)
+    pixels = NOTHING if agreement.pixels is None else _share(agreement.pixels)
+    if agreement.exact:
+        return Cell(pixels, "exact")
+    if not agreement.finite:
+        return Cell(pixels, "NaN/inf")
+    return Cell(pixels, NOTHING if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f} dB".replace("-", "−"))
+
+
+def _share(share: float) -> str:
+    text = f"{share:.2%}"
+    return "99.99 %" if text == "100.00%" and share < 1 else text.replace("%", " %")
+
+
+def _latency(row: Row) -> Cell:
+    latency: Latency | None = row.latency_ms
+    if latency is None:
+        return Cell(NOTHING)
+    p50, p90, p99 = (NOTHING if value is None else number(value) for value in (latency.p50, latency.p90, latency.p99))
+    return Cell(p50, f"{p90} / {p99}")
+
+
+def _speedup(speedup: Speedup | None, *, baseline: bool) -> Cell:
+    if speedup is None:
+        return Cell(NOTHING)
+    if baseline:
+        return Cell("1×", "baseline")
+    low, high = speedup.ci95
+    return Cell(f"{number(speedup.value)}×", f"[{number(low)}, {number(high)}]")
+
+
+def _memory(row: Row) -> Cell:
+    def shown(count: int | None) -> str:
+        return NOTHING if count is None else size(count)
+
+    return Cell(shown(row.size_bytes), shown(row.peak_rss_bytes))

@@ -1,0 +1,350 @@
+"""The report contract: what `build.json` and `deploy bench --json` hold, read by people and other tools.
+
+Names are stable within a version: a field may be added (with a default, so that older files still
+read), never renamed or given another meaning; fields that a reader does not know are ignored.
+
+Two conventions hold throughout. What was not measured is null; nothing is ever estimated. JSON has no
+infinity and no NaN, so an SQNR that is not a finite number is null, and `exact` and `finite` beside it
+say which of the two it was (see `AgreementRow`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+
+from visiondeploy.errors import InputError
+from visiondeploy.types import Agreement, Outcome, Precision, Status
+
+# History
+#   1  2026-11  first version
+SCHEMA: Literal["visiondeploy.report/1"] = "visiondeploy.report/1"
+_FAMILY = "visiondeploy.report/"
+
+BASELINE_BACKEND = "pytorch"
+
+# Lists of plain numbers, which `json.dumps(indent=...)` spreads over one line per number.
+_NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\n\s*\]")
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"an interval runs from low to high, found {list(interval)}")
+    return interval
+
+
+Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
+
+
+class Environment(_Part):
+    """The machine and the tools. `None` where the system does not tell."""
+
+    cpu: str
+    threads: Annotated[int, Field(ge=1)]
+    gpu: str | None = None
+    versions: dict[str, str]
+    machine: str | None = None
+    """Architecture: "x86_64", "aarch64"."""
+    cores_physical: int | None = None
+    cores_logical: int | None = None
+    cores_available: int | None = None
+    """Logical cores that this process may run on (its affinity mask)."""
+    cpu_quota: float | None = None
+    """Cores' worth of time that the control group grants; None where it sets no limit."""
+    isa: tuple[str, ...] = ()
+    """Instruction sets that decide the speed of a network, of those in `environment.ISA`."""
+    virtual: bool | None = None
+    governor: str | None = None
+    turbo: bool | None = None
+    memory_bytes: NonNegativeInt | None = None
+    os: str | None = None
+    kernel: str | None = None
+    python: str | None = None
+    variables: dict[str, str] = {}
+    """Variables of the environment that change threads or instruction sets, where they are set."""
+
+
+class ClassQuality(_Part):
+    """The metric of one class; None where no pixel of the class is in the truth or the prediction."""
+
+    value: float | None
+    baseline: float | None
+
+
+class Quality(_Part):
+    """The task's metric (larger is better) on `n` samples, and its difference to the baseline.
+
+    `ci95` is the paired bootstrap interval of `delta`; None where fewer than two samples were seen.
+    """
+
+    metric: Text
+    value: float
+    baseline: float
+    delta: float
+    ci95: Interval | None
+    n: Annotated[int, Field(ge=1)]
+    per_class: dict[str, ClassQuality] = {}
+
+    @model_validator(mode="after")
+    def _delta_is_the_difference(self) -> Self:
+        if not math.isclose(self.delta, self.value - self.baseline, rel_tol=1e-9, abs_tol=1e-9):
+            raise ValueError(f"delta is value - baseline = {self.value - self.baseline}, found {self.delta}")
+        if self.ci95 is not None and not self.ci95[0] - 1e-9 <= self.delta <= self.ci95[1] + 1e-9:
+            raise ValueError(f"delta {self.delta} lies outside its own interval {list(self.ci95)}")
+        return self
+
+
+class AgreementRow(_Part):
+    """How far the outputs are from the baseline's, as `visiondeploy.types.Agreement`, without infinities.
+
+    `sqnr_db` is null where it is no finite number: with `exact` true the outputs are equal (SQNR is +∞);
+    with `finite` false the candidate gave NaN or infinity (SQNR is −∞, and the errors are null too);
+    with neither, the reference was zero everywhere and the candidate was not, or nothing was measured.
+    Anyone who compares with a limit therefore lets null pass only where `exact` is true.
+    """
+
+    pixels: Share | None = None
+    sqnr_db: float | None = None
+    exact: bool = False
+    finite: bool = True
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    samples: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _one_reason_for_null(self) -> Self:
+        if (self.exact or not self.finite) and self.sqnr_db is not None:
+            raise ValueError("sqnr_db is null where exact is true or finite is false")
+        if self.exact and not self.finite:
+            raise ValueError("outputs that are not finite cannot be exact")
+        return self
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Self:
+        """The row that says what `agreement` says, infinities put into `exact` and `finite`."""
+        finite = math.isfinite(agreement.max_abs)
+        return cls(
+            pixels=agreement.pixels,
+            sqnr_db=agreement.sqnr_db if math.isfinite(agreement.sqnr_db) else None,
+            exact=agreement.sqnr_db == math.inf,
+            finite=finite,
+            max_abs=agreement.max_abs if finite else None,
+            mean_abs=agreement.mean_abs if finite else None,
+            samples=agreement.samples,
+        )
+
+
+class Latency(_Part):
+    """Milliseconds of one inference. A percentile is null where too few runs support it.
+
+    `raw` holds every timed run in order, `blocks` the median of each block (blocks of equal length);
+    `warmups` counts the runs that were not timed.
+    """
+
+    p50: Positive | None
+    p90: Positive | None
+    p99: Positive | None
+    n: NonNegativeInt
+    raw: tuple[float, ...] = ()
+    warmups: NonNegativeInt = 0
+    blocks: tuple[float, ...] = ()
+    stopped: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = [value for value in (self.p50, self.p90, self.p99) if value is not None]
+        if known != sorted(known):
+            raise ValueError(f"percentiles rise, found p50, p90, p99 = {self.p50}, {self.p90}, {self.p99}")
+        if self.raw and len(self.raw) != self.n:
+            raise ValueError(f"n counts the raw values, found n = {self.n} and {len(self.raw)} values")
+        return self
+
+
+class Speedup(_Part):
+    """Latency of the baseline over that of the row, from paired blocks: above 1 the row is faster."""
+
+    value: Positive
+    ci95: Interval
+    blocks: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if not self.ci95[0] - 1e-9 <= self.value <= self.ci95[1] + 1e-9:
+            raise ValueError(f"speed-up {self.value} lies outside its own interval {list(self.ci95)}")
+        return self
+
+
+class Row(_Part):
+    """One engine (or the baseline), measured, failed or not run.
+
+    `realised` counts layers by the type they compute in, `stored` by the type their weights are kept in,
+    `providers` by what executes them. `surprises` are sentences on what is not as was asked for; where
+    there are none, readers make one of layers that are off the precision. `notes` are the rest.
+    """
+
+    name: Text
+    model: Text
+    backend: Text
+    precision: Precision
+    status: Status
+    reason: Text | None = None
+    realised: dict[str, NonNegativeInt] | None = None
+    stored: dict[str, NonNegativeInt] = {}
+    providers: dict[str, NonNegativeInt] = {}
+    parameters: NonNegativeInt | None = None
+    size_bytes: NonNegativeInt | None = None
+    peak_rss_bytes: NonNegativeInt | None = None
+    quality: Quality | None = None
+    agreement: AgreementRow | None = None
+    latency_ms: Latency | None = None
+    speedup: Speedup | None = None
+    surprises: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _status_fits(self) -> Self:
+        if self.status is Status.OK and self.reason is not None:
+            raise ValueError(f"row '{self.name}' is ok, so it has no reason; say it in notes")
+        if self.status is not Status.OK and self.reason is None:
+            raise ValueError(f"row '{self.name}' is {self.status.value}: a reason is required")
+        if self.status is Status.NOT_RUN:
+            measured = ("realised", "peak_rss_bytes", "quality", "agreement", "latency_ms", "speedup")
+            filled = [field for field in measured if getattr(self, field) is not None]
+            if filled:
+                raise ValueError(f"row '{self.name}' was not run, yet it has {', '.join(filled)}")
+        return self
+
+    @property
+    def off_precision(self) -> dict[str, int]:
+        """Layers by compute type, of those that do not compute in the precision that was asked for."""
+        return {kind: n for kind, n in (self.realised or {}).items() if kind != self.precision.value and n}
+
+
+class Check(_Part):
+    """One limit and what was found, both as they are to be read."""
+
+    name: Text
+    limit: str
+    found: str
+    status: Outcome
+
+
+_SEVERITY = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}
+
+
+class Verdict(_Part):
+    """The worst outcome of the checks. Without any check nothing is shown to hold: INCONCLUSIVE."""
+
+    status: Outcome
+    checks: tuple[Check, ...] = ()
+
+    @model_validator(mode="after")
+    def _worst_of_checks(self) -> Self:
+        if self.status is not _worst(self.checks):
+            raise ValueError(f"the worst of the checks is {_worst(self.checks).value}, found {self.status.value}")
+        return self
+
+    @classmethod
+    def of(cls, checks: Iterable[Check]) -> Self:
+        """The verdict that the checks add up to."""
+        kept = tuple(checks)
+        return cls(status=_worst(kept), checks=kept)
+
+    def by_severity(self) -> tuple[Check, ...]:
+        """The checks, failed ones first, in their own order otherwise."""
+        return tuple(sorted(self.checks, key=lambda check: _SEVERITY[check.status]))
+
+
+def _worst(checks: Iterable[Check]) -> Outcome:
+    return min((check.status for check in checks), key=_SEVERITY.__getitem__, default=Outcome.INCONCLUSIVE)
+
+
+class Report(_Part):
+    """Rows measured on one machine in one run; the first is the baseline (PyTorch eager, fp32)."""
+
+    schema_name: Literal["visiondeploy.report/1"] = Field(default=SCHEMA, alias="schema")
+    environment: Environment
+    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _baseline_first(self) -> Self:
+        first = self.rows[0]
+        if (first.backend, first.precision) != (BASELINE_BACKEND, Precision.FP32):
+            raise ValueError(
+                f"the first row is the baseline, {BASELINE_BACKEND} fp32, found {first.backend} {first.precision.value}"
+            )
+        if first.status is Status.OK and (first.speedup is None or first.speedup.value != 1):
+            raise ValueError("the baseline's speed-up is 1 by definition")
+        if first.status is not Status.OK and any(row.speedup for row in self.rows):
+            raise ValueError("there is no speed-up over a baseline that was not measured")
+        names = [row.name for row in self.rows]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names of rows are unique, found twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def baseline(self) -> Row:
+        """The first row."""
+        return self.rows[0]
+
+    def to_json(self) -> str:
+        """The report as JSON text, UTF-8 friendly, lists of numbers on one line, with a final newline."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
+        return _NUMBERS.sub(lambda found: "[" + re.sub(r"\s*\n\s*", " ", found[1]) + "]", text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "report") -> Self:
+        """Read a report; `source` is the file's name, for messages.
+
+        Raises InputError where the text is not JSON, is of another schema or version, or breaks the contract.
+        """
+        try:
+            content = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{source} is not a report: {error}; expected JSON as `deploy bench --json` writes."
+            ) from None
+        found = content.get("schema") if isinstance(content, dict) else None
+        if found != SCHEMA:
+            raise InputError(f"{source} {_foreign(found)}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(f"{source} is a report that breaks its contract: {_first_problem(error)}.") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _foreign(found: object) -> str:
+    if isinstance(found, str) and found.startswith(_FAMILY):
+        return (
+            f"is a report of version {found.removeprefix(_FAMILY)[:40]!r}, this visiondeploy reads "
+            f"{SCHEMA.removeprefix(_FAMILY)!r}: write it again with this one, or read it with the one that wrote it."
+        )
+    said = "no schema" if found is None else f"schema {str(found)[:80]!r}"
+    return f"is not a report of visiondeploy: found {said}, expected schema {SCHEMA!r}."
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False)
+    where = ".".join(str(part) for part in problems[0]["loc"])
+    message = problems[0]["msg"].removeprefix("Value error, ")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"

@@ -1,0 +1,47 @@
+"""A read-only index over an ONNX graph: who makes a tensor and who reads it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from visiondeploy.types import Array
+
+
+class GraphIndex:
+    """Lookups by tensor name. Valid as long as the graph is not changed."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.outputs = {value.name for value in graph.output}
+        self._maker = {name: node for node in graph.node for name in node.output if name}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                if name:
+                    self._readers.setdefault(name, []).append(node)
+
+    def maker(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that computes a tensor; None for graph inputs and initializers."""
+        return self._maker.get(tensor)
+
+    def readers(self, tensor: str) -> list[onnx.NodeProto]:
+        """The nodes that read a tensor, once for each time they do."""
+        return self._readers.get(tensor, [])
+
+    def only_reader(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that reads a tensor where it is the only one and the tensor is no output of the graph."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+    def constant(self, tensor: str) -> Array | None:
+        """The value of an initializer; None for what is computed."""
+        found = self.initializers.get(tensor)
+        return None if found is None else np.asarray(numpy_helper.to_array(found))
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """An integer attribute of a node, or its default."""
+    return next((a.i for a in node.attribute if a.name == name), default)

@@ -1,0 +1,74 @@
+"""What TensorBoard shows of a training: losses, the metric, predictions, histograms of feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from visiondeploy.models.forward import forward
+from visiondeploy.types import Sample, Task
+
+
+class Monitor:
+    """Writes TensorBoard events to a folder; does nothing where the folder is None (all but the first process)."""
+
+    def __init__(self, log: Path | None, first_step: int) -> None:
+        # Events after the step that a run resumes from are of the run that was interrupted.
+        purge = first_step if first_step else None
+        self._writer = SummaryWriter(str(log), purge_step=purge) if log else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """One point on each curve."""
+        for name, value in values.items():
+            if self._writer:
+                self._writer.add_scalar(f"train/{name}", value, step)
+
+    def pictures(self, step: int, module: nn.Module, task: Task, samples: Sequence[Sample]) -> None:
+        """Input, truth and prediction of each sample side by side, and histograms of the first one's feature maps."""
+        if not self._writer:
+            return
+        was_training = module.training
+        module.eval()
+        features: dict[str, Tensor] = {}
+        hooks = [block.register_forward_hook(_keep(features, name)) for name, block in _blocks(module)]
+        for number, sample in enumerate(samples):
+            outputs = forward(module, task, task.preprocess([sample.image]))
+            row = np.concatenate([sample.image, task.truth(sample), task.picture(sample, outputs)], axis=1)
+            self._writer.add_image(f"prediction/{number}", row, step, dataformats="HWC")
+        for hook in hooks:
+            hook.remove()
+        for name, feature in features.items():
+            self._writer.add_histogram(f"features/{name}", feature.float().cpu(), step)
+        module.train(was_training)
+
+
+def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    """A hook that keeps the first output of a block. It returns nothing: what a hook returns replaces the output."""
+
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        features.setdefault(name, output.detach())
+
+    return hook
+
+
+def _blocks(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The children of a network, with lists of blocks opened: the level at which people speak of it."""
+    found: list[tuple[str, nn.Module]] = []
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            found += [(f"{name}.{index}", block) for index, block in enumerate(child)]
+        else:
+            found.append((name, child))
+    return found

@@ -1,0 +1,70 @@
+"""The state of an interrupted training, as one safetensors file: written whole or not at all, and never a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training has come, and what it measured on the way."""
+
+    step: int
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def save_resume(
+    path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the state to `path` atomically: a reader sees the state before or this one, never a part."""
+    tensors: dict[str, Tensor] = {}
+    for prefix, part in (("module", module), ("average", average)):
+        tensors |= {f"{prefix}.{name}": _plain(tensor) for name, tensor in part.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": _plain(tensor) for name, tensor in state.items()}
+    text = json.dumps({"step": progress.step, "seconds": progress.seconds, "history": progress.history})
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata={"progress": text})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_resume(path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Bring all three back to the saved state. None, with nothing changed, where there is no state that fits."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}}
+    states: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        if prefix == "optimizer":
+            index, _, field = rest.partition(".")
+            states.setdefault(int(index), {})[field] = tensor
+        else:
+            parts[prefix][rest] = tensor
+    if parts["module"].keys() != module.state_dict().keys():
+        return None
+    module.load_state_dict(parts["module"])
+    average.load_state_dict(parts["average"])
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    return Progress(**progress)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy on the CPU in the default memory layout, as safetensors wants it."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

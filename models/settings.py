@@ -1,0 +1,58 @@
+"""How a network learns: the settings of training and augmentation. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from visiondeploy.types import Settings
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentSettings(Settings):
+    """Training augmentation from `models/augment.py`.
+
+    `hflip` is the probability of a mirror image, `rotation` the largest angle in degrees either way, `scale`
+    the range of sizes relative to the image, drawn log-uniformly; brightness, contrast and saturation are
+    scaled by up to ± their value, hue is turned by up to ± its share of the circle; `cutmix` is the
+    probability of CutMix for a batch.
+    """
+
+    hflip: Probability = 0.5
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.3
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.3
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.3
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    cutmix: Probability = 0.25
+
+
+class TrainSettings(Settings):
+    """Training from `models/training.py`.
+
+    `steps` counts optimiser steps of `batch_size` images in each process; 0 leaves the weights random.
+    `height` and `width` are those of the crops, None for the network's input size. `validate_every` and
+    `save_every` count steps, 0 for only at the end.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 1000
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    height: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    cross_entropy: Annotated[float, Field(ge=0)] = 1.0
+    dice: Annotated[float, Field(ge=0)] = 0.5
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    channels_last: bool = True
+    workers: Annotated[int, Field(ge=0)] | None = None
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    validate_images: Annotated[int, Field(ge=1)] | None = None
+    save_every: Annotated[int, Field(ge=0)] = 100
+    seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,44 @@
+"""What is known of a network besides its weights: task, input, classes, preprocessing. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from visiondeploy.types import Settings
+
+Scalar = bool | int | float | str
+
+
+class InputSpec(Settings):
+    """The network's input: size in pixels, and how an H×W×3 uint8 RGB image becomes N×3×H×W float32.
+
+    value = (pixel / 255 − mean) / std, per channel.
+    """
+
+    height: Annotated[int, Field(ge=1, le=16384)] = 128
+    width: Annotated[int, Field(ge=1, le=16384)] = 128
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[
+        Annotated[float, Field(gt=0)],
+        Annotated[float, Field(gt=0)],
+        Annotated[float, Field(gt=0)],
+    ] = (0.229, 0.224, 0.225)
+
+
+class NetworkSpec(Settings):
+    """A network as a checkpoint describes it; with the weights it is all that is needed to run it.
+
+    `architecture` is a name of the table in `models/table.py`, `options` its own settings.
+    `trained_steps` is 0 for random weights, and every report says so.
+    """
+
+    architecture: str
+    options: dict[str, Scalar] = {}
+    task: str = "segmentation"
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+    input: InputSpec = InputSpec()
+    trained_steps: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,64 @@
+"""The networks that exist. A new one is one file in this folder and one line here.
+
+The file defines a `Settings` subclass for its options and `build(settings, classes)`; it is imported
+on first use, so that reading the table costs no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from visiondeploy.errors import UsageError, unknown_name
+from visiondeploy.types import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """Where a network lives and what it is for. `settings` is the name of its options' class."""
+
+    module: str
+    settings: str
+    task: str
+    summary: str
+
+
+NETWORKS: dict[str, NetworkEntry] = {
+    "unet": NetworkEntry("visiondeploy.models.unet", "UNetSettings", "segmentation", "UNet, Ronneberger et al. 2015"),
+}
+
+
+def settings_of(architecture: str, options: Mapping[str, Any]) -> Settings:
+    """The validated options of a network.
+
+    Raises `UsageError` for a network that is not in the table and for options it does not have.
+    """
+    if architecture not in NETWORKS:
+        raise unknown_name("network", architecture, NETWORKS)
+    entry = NETWORKS[architecture]
+    kind: type[Settings] = getattr(importlib.import_module(entry.module), entry.settings)
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, kind.model_fields, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"It has: {', '.join(kind.model_fields)}."
+            raise UsageError(f"network '{architecture}' has no option 'model.options.{name}': {hint}") from None
+        raise UsageError(f"model.options.{name} = {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def create(architecture: str, options: Mapping[str, Any], classes: int) -> nn.Module:
+    """A network with random weights from torch's global generator. Raises as `settings_of`."""
+    settings = settings_of(architecture, options)
+    module: nn.Module = importlib.import_module(NETWORKS[architecture].module).build(settings, classes)
+    return module

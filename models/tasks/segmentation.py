@@ -1,0 +1,115 @@
+"""Semantic segmentation: what goes into the network, what comes out, and how it is judged.
+
+mIoU is the mean over classes of TP / (TP + FP + FN) from one confusion matrix (Everingham et al. 2010),
+kept per image so that intervals can be had by resampling images. A class that occurs neither in the
+truth nor in the prediction has no IoU and is left out of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image as Pillow
+
+from visiondeploy.errors import InputError
+from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.types import Array, Image, Sample
+
+INPUT = "image"
+OUTPUT = "logits"
+
+
+class Segmentation:
+    """The task for networks N×3×H×W → logits N×classes×H×W."""
+
+    name = "segmentation"
+    metric = "miou"
+    inputs = (INPUT,)
+    outputs = (OUTPUT,)
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.spec = spec
+        self._palette = np.asarray(spec.palette, dtype=np.uint8)
+        self._mean = np.asarray(spec.input.mean, dtype=np.float32)
+        self._std = np.asarray(spec.input.std, dtype=np.float32)
+
+    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+        """H×W×3 uint8 RGB images of any size to one batch N×3×height×width float32, normalised.
+
+        Resizes with Pillow's bilinear filter, which averages when it shrinks.
+        """
+        size = (self.spec.input.width, self.spec.input.height)
+        batch = np.empty((len(images), 3, size[1], size[0]), dtype=np.float32)
+        for row, image in zip(batch, images, strict=True):
+            if image.shape[:2] != (size[1], size[0]):
+                image = np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR))  # noqa: PLW2901
+            row[:] = ((image.astype(np.float32) / 255.0 - self._mean) / self._std).transpose(2, 0, 1)
+        return {INPUT: batch}
+
+    def labels(self, outputs: Mapping[str, Array]) -> Array:
+        """The class of each pixel, N×H×W int64, from logits N×classes×H×W."""
+        result: Array = outputs[OUTPUT].argmax(axis=1)
+        return result
+
+    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """Confusion matrices N×classes×classes int64, rows the truth, columns the prediction, ignored pixels left out.
+
+        The prediction is brought to the mask's size by nearest neighbour. Raises `InputError` where a
+        sample has no mask.
+        """
+        classes = len(self.spec.classes)
+        rows = np.zeros((len(samples), classes, classes), dtype=np.int64)
+        for row, sample, predicted in zip(rows, samples, self.labels(outputs), strict=True):
+            if sample.target is None:
+                raise InputError(f"{sample.name} has no mask: mIoU needs one; name a split that has masks.")
+            found = _resize_labels(predicted, sample.target.shape)
+            valid = sample.target != self.spec.ignore_index
+            pairs = sample.target[valid].astype(np.int64) * classes + found[valid]
+            row[:] = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        return rows
+
+    def value(self, scores: Array) -> float:
+        """mIoU in 0…1 of the confusion matrices taken together; NaN where nothing was labelled."""
+        found = _iou(scores)
+        present = found[~np.isnan(found)]
+        return float(present.mean()) if present.size else float("nan")
+
+    def details(self, scores: Array) -> dict[str, float | None]:
+        """IoU by class name; None where the class is neither in the truth nor in the prediction."""
+        found = _iou(scores)
+        return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(self.spec.classes, found, strict=True)}
+
+    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
+        """The predicted classes of the first item in the palette's colours, at the sample's size."""
+        predicted = _resize_labels(self.labels(outputs)[0], sample.image.shape[:2])
+        colours: Image = self._palette[predicted]
+        return colours
+
+    def truth(self, sample: Sample) -> Image:
+        """The mask in the palette's colours; ignored pixels are black."""
+        if sample.target is None:
+            return np.zeros_like(sample.image)
+        ignored = sample.target == self.spec.ignore_index
+        colours = self._palette[np.where(ignored, 0, sample.target)]
+        colours[ignored] = 0
+        return colours
+
+
+def _iou(scores: Array) -> Array:
+    """IoU by class, NaN where a class is absent from truth and prediction."""
+    total = scores.reshape(-1, *scores.shape[-2:]).sum(axis=0).astype(np.float64)
+    hit = np.diagonal(total)
+    union = total.sum(axis=0) + total.sum(axis=1) - hit
+    iou: Array = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+    return iou
+
+
+def _resize_labels(labels: Array, shape: tuple[int, ...]) -> Array:
+    """Nearest neighbour, pixel centres aligned."""
+    if labels.shape == shape:
+        return labels
+    rows = ((np.arange(shape[0]) + 0.5) * labels.shape[0] / shape[0]).astype(np.int64)
+    columns = ((np.arange(shape[1]) + 0.5) * labels.shape[1] / shape[1]).astype(np.int64)
+    resized: Array = labels[rows][:, columns]
+    return resized

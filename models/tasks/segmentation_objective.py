@@ -1,0 +1,46 @@
+"""What training a segmentation network needs from torch: items, batches, losses.
+
+Kept apart from `segmentation.py`, which judges engines and must import without torch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from visiondeploy.models.augment import augment, cutmix
+from visiondeploy.models.losses import segmentation_loss
+from visiondeploy.models.settings import AugmentSettings, TrainSettings
+from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.types import Sample
+
+
+class SegmentationObjective:
+    """Cross entropy and Dice on augmented crops. A batch is (N×3×H×W uint8 images, N×H×W int64 masks)."""
+
+    def __init__(self, spec: NetworkSpec, train: TrainSettings, augment: AugmentSettings) -> None:
+        self.spec = spec
+        self.settings = train
+        self.augment = augment
+        self.size = (train.height or spec.input.height, train.width or spec.input.width)
+        self._mean = torch.tensor(spec.input.mean).view(3, 1, 1)
+        self._std = torch.tensor(spec.input.std).view(3, 1, 1)
+
+    def item(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
+        """One augmented crop; the same for the same sample and seed."""
+        return augment(sample, self.augment, self.size, self.spec.ignore_index, seed)
+
+    def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:
+        """A collated batch to normalised images N×3×H×W float32 and masks, after CutMix."""
+        images, masks = batch
+        generator = torch.Generator().manual_seed(seed)
+        images, masks = cutmix(images, masks.long(), self.augment.cutmix, generator)
+        normalised = (images.float() / 255.0 - self._mean.to(images.device)) / self._std.to(images.device)
+        if self.settings.channels_last:
+            normalised = normalised.contiguous(memory_format=torch.channels_last)
+        return normalised, masks
+
+    def loss(self, module: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Scalar terms by name; "loss" is their sum."""
+        logits = module(images).float()
+        return segmentation_loss(logits, masks, self.spec.ignore_index, self.settings.cross_entropy, self.settings.dice)

@@ -1,0 +1,107 @@
+"""Backend `onnxruntime`: ONNX Runtime on its CPU provider."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.onnx_weights import stored_types
+from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+
+MODEL = "model.onnx"
+INTEGER_KERNELS = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm"})
+FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "ConvTranspose", "MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
+TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64"}
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime, CPU. The engine is the ONNX file: its optimisation is quick and bound to the CPU it runs on."""
+
+    name = "onnxruntime"
+    source: Source = "onnx"
+    precisions = frozenset(Precision)
+    scheme = "cpu"
+    packages = ("onnxruntime",)
+
+    def unavailable(self) -> str | None:
+        """None where onnxruntime is installed."""
+        return not_installed("onnxruntime")
+
+    def compile(self, source: Path, folder: Path) -> None:
+        """Take the file over, after ONNX Runtime has accepted it."""
+        shutil.copyfile(source / MODEL, folder / MODEL)
+        _session(folder / MODEL, threads=1)
+
+    def load(self, folder: Path, threads: int) -> Session:
+        """A session on the CPU provider alone."""
+        return OnnxRuntimeSession(_session(folder / MODEL, threads))
+
+    def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
+        """The kernels of one profiled run: what was executed, on which provider, on which types."""
+        with tempfile.TemporaryDirectory(prefix="visiondeploy-") as temporary:
+            session = _session(folder / MODEL, threads, profile=Path(temporary) / "profile")
+            session.run(None, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        layers: dict[str, Layer] = {}
+        for event in events:
+            arguments = event.get("args", {})
+            kind = arguments.get("op_name", "")
+            if event.get("cat") != "Node" or kind not in INTEGER_KERNELS | FLOAT_KERNELS:
+                continue
+            name = event["name"].removesuffix("_kernel_time")
+            first = next(iter(arguments["input_type_shape"][0]))
+            compute = "int8" if kind in INTEGER_KERNELS else COMPUTE.get(first, first)
+            layers[name] = Layer(name, kind, compute, arguments["provider"].removesuffix("ExecutionProvider").lower())
+        return Realised(tuple(layers.values()), stored_types(folder / MODEL))
+
+
+def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads would take the cores from whatever runs between two calls.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"ONNX Runtime does not load {path.name}: {reason}") from None
+
+
+class OnnxRuntimeSession:
+    """An ONNX Runtime session as ours."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_tensor(value) for value in session.get_inputs())
+        self.outputs = tuple(_tensor(value) for value in session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once."""
+        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._session = None
+
+
+def _tensor(value: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+    return TensorSpec(value.name, TYPES.get(value.type, value.type), shape)

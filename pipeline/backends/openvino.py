@@ -1,0 +1,116 @@
+"""Backend `openvino`: OpenVINO's CPU plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.onnx_weights import stored_types
+from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+
+MODEL = "model.xml"
+ONNX = "model.onnx"
+STORED = "stored.json"
+LAYERS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
+COMPUTE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+
+
+class OpenVinoBackend:
+    """OpenVINO on the CPU. The engine is its IR (xml and bin), which holds for any CPU; it is compiled when loaded.
+
+    OpenVINO's own cache of compiled blobs is never used: 2026.4 served wrong numbers from damaged ones.
+    """
+
+    name = "openvino"
+    source: Source = "onnx"
+    precisions = frozenset(Precision)
+    scheme = "cpu"
+    packages = ("openvino",)
+
+    def unavailable(self) -> str | None:
+        """None where openvino is installed."""
+        return not_installed("openvino")
+
+    def compile(self, source: Path, folder: Path) -> None:
+        """Convert the ONNX file; the types in the graph stay as they are."""
+        import json
+
+        import openvino as ov
+
+        try:
+            model = ov.Core().read_model(source / ONNX)
+        except RuntimeError as error:
+            raise InputError(f"OpenVINO does not read {ONNX}: {_reason(error)}") from None
+        ov.save_model(model, folder / MODEL, compress_to_fp16=False)
+        (folder / STORED).write_text(json.dumps(stored_types(source / ONNX)) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path, threads: int) -> Session:
+        """A compiled model with one stream, for latency."""
+        return OpenVinoSession(_compiled(folder / MODEL, threads))
+
+    def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
+        """The layers of OpenVINO's execution graph with the precision that it names for each."""
+        import json
+
+        layers = []
+        for node in _compiled(folder / MODEL, threads).get_runtime_model().get_ops():
+            info = node.get_rt_info()
+            kind = str(info["layerType"].astype(str)) if "layerType" in info else ""
+            if kind in LAYERS:
+                precision = str(info["runtimePrecision"].astype(str))
+                layers.append(Layer(node.get_friendly_name(), kind, COMPUTE.get(precision, precision), "cpu"))
+        return Realised(tuple(layers), json.loads((folder / STORED).read_text(encoding="utf-8")))
+
+
+def _compiled(path: Path, threads: int) -> Any:
+    import openvino as ov
+
+    settings = {
+        # The default hint may be bfloat16: then an fp32 engine would not compute in fp32.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    try:
+        return ov.Core().compile_model(path, "CPU", settings)
+    except RuntimeError as error:
+        raise InputError(f"OpenVINO does not load {path.name}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: OpenVINO puts its own source positions first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+class OpenVinoSession:
+    """A compiled model as a session."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self.inputs = tuple(_tensor(port) for port in compiled.inputs)
+        self.outputs = tuple(_tensor(port) for port in compiled.outputs)
+        self._ports = list(compiled.outputs)
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once. The inputs are read in place, the outputs copied out."""
+        found = self._request.infer(feeds, share_inputs=True, share_outputs=False)
+        return {spec.name: found[port] for spec, port in zip(self.outputs, self._ports, strict=True)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._request = None
+        self._ports = []
+
+
+def _tensor(port: Any) -> TensorSpec:
+    shape = tuple(
+        axis.get_length() if axis.is_static else f"axis{number}" for number, axis in enumerate(port.get_partial_shape())
+    )
+    return TensorSpec(port.get_any_name(), str(port.get_element_type().to_dtype()), shape)

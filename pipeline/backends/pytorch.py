@@ -1,0 +1,89 @@
+"""Backend `pytorch`: the network itself, eager, fp32. It is the baseline of every comparison."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from visiondeploy.models.checkpoint import DESCRIPTION, WEIGHTS, load_network
+from visiondeploy.models.tasks.table import task_of
+from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+
+if TYPE_CHECKING:
+    from visiondeploy.models.checkpoint import Network
+
+
+class PyTorchBackend:
+    """Eager PyTorch. Its engine is the checkpoint."""
+
+    name = "pytorch"
+    source: Source = "network"
+    precisions = frozenset({Precision.FP32})
+    scheme = None
+    packages = ("torch",)
+
+    def unavailable(self) -> str | None:
+        """None where torch is installed."""
+        return not_installed("torch")
+
+    def compile(self, source: Path, folder: Path) -> None:
+        """The checkpoint is the engine."""
+        for name in (WEIGHTS, DESCRIPTION):
+            shutil.copyfile(source / name, folder / name)
+
+    def load(self, folder: Path, threads: int) -> Session:
+        """The network in eval mode, in PyTorch's default memory layout. Sets the process's thread count."""
+        import torch
+
+        torch.set_num_threads(threads)
+        return PyTorchSession(load_network(folder))
+
+    def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
+        """The convolutions and linear layers, by the type of their weights: eager PyTorch computes in it."""
+        from torch import nn
+
+        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+        layers = [
+            Layer(name, type(module).__name__, _type_name(module.weight.dtype), "cpu")
+            for name, module in load_network(folder).module.named_modules()
+            if isinstance(module, kinds)
+        ]
+        stored: dict[str, int] = {}
+        for layer in layers:
+            stored[layer.compute] = stored.get(layer.compute, 0) + 1
+        return Realised(tuple(layers), stored)
+
+
+def _type_name(dtype: object) -> str:
+    """`torch.float32` as "fp32"."""
+    return str(dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
+
+
+class PyTorchSession:
+    """A network as a session."""
+
+    def __init__(self, network: Network) -> None:
+        spec = network.spec
+        self._network: Network | None = network
+        self._task = task_of(spec)
+        shape = ("batch", 3, spec.input.height, spec.input.width)
+        self.inputs = tuple(TensorSpec(name, "float32", shape) for name in self._task.inputs)
+        result = ("batch", len(spec.classes), spec.input.height, spec.input.width)
+        self.outputs = tuple(TensorSpec(name, "float32", result) for name in self._task.outputs)
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once."""
+        from visiondeploy.models.forward import forward
+
+        if self._network is None:
+            raise RuntimeError("the session is closed")
+        return forward(self._network.module, self._task, feeds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._network = None

@@ -1,0 +1,227 @@
+"""`deploy bench`: engines of one network, from any number of builds, against PyTorch in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visiondeploy.benchmarks.environment import capture
+from visiondeploy.benchmarks.report.markdown import to_markdown
+from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
+from visiondeploy.benchmarks.report.schema import Report, Row
+from visiondeploy.benchmarks.settings import BenchSettings
+from visiondeploy.errors import InputError, UsageError
+from visiondeploy.models.data.table import open_dataset
+from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.events import Events
+from visiondeploy.pipeline.files import write_atomic
+from visiondeploy.pipeline.folder import BUILD, BuildRecord, read_build, verify
+from visiondeploy.pipeline.recipe import Recipe
+from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
+from visiondeploy.pipeline.surprises import surprises
+from visiondeploy.types import Dataset, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Benched:
+    """The report, and where it and the pictures lie."""
+
+    report: Report
+    folder: Path
+    pictures: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    folder: Path
+    record: BuildRecord
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.model_validate(self.record.recipe)
+
+
+def bench(
+    folders: Sequence[Path],
+    images: int | None,
+    seconds: float | None,
+    threads: int | None,
+    out: Path | None,
+    events: Events,
+) -> Benched:
+    """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
+
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`. Every file is checked against its digest
+    before a runtime sees it. Raises `UsageError` where the builds are not of one network and one data set,
+    `InputError` where there is no build, `IntegrityError` where a file was changed.
+    """
+    builds, notes = _chosen(folders)
+    first = builds[0]
+    recipe = first.recipe
+    settings, threads = recipe.bench, threads or recipe.threads
+    if images is not None:
+        settings = settings.model_copy(update={"images": images})
+    if seconds is not None:
+        latency = settings.latency.model_copy(update={"seconds": seconds})
+        settings = settings.model_copy(update={"latency": latency})
+    for build in builds:
+        verify(build.folder, build.record, ("network/", "engines/"))
+    dataset = _dataset(first)
+    split = dataset.split(recipe.data.val)
+    contenders = _contenders(builds)
+
+    events.start("bench")
+    rows = measure(contenders, first.record.spec, split, settings, threads, events.progress)
+    events.end("bench", 0.0, False, f"{len(rows)} rows")
+    trained = first.record.spec.trained_steps > 0
+    checks = [check for build in builds for check in build.record.parity]
+    report = Report(
+        environment=capture(threads),
+        rows=tuple(rows),
+        verdict=gate.verdict(checks, rows, recipe.limits, trained),
+        notes=tuple(notes)
+        if trained
+        else (*notes, "the weights are random: the metric says nothing and is not judged"),
+    )
+    folder = out or first.folder.parent / f"bench-{recipe.name}-{dataset.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "report.json", report.to_json())
+    write_atomic(folder / "report.md", to_markdown(report))
+    return Benched(report, folder, _pictures(contenders, rows, first, dataset, settings, threads, folder))
+
+
+def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
+    """The builds to be measured, and a note on those in `builds/` that are left out."""
+    if folders:
+        builds = [_Build(folder, read_build(folder)[0]) for folder in folders]
+        for build in builds[1:]:
+            difference = _difference(builds[0].record, build.record)
+            if difference:
+                raise UsageError(
+                    f"{build.folder} cannot be compared with {builds[0].folder}: it has {difference}; "
+                    "bench them one after the other."
+                )
+        return _with_engines(builds), []
+    root = Path("builds")
+    found = sorted(root.glob(f"*/{BUILD}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    notes: list[str] = []
+    builds = []
+    for path in found:
+        try:
+            builds.append(_Build(path.parent, read_build(path.parent)[0]))
+        except InputError as error:
+            notes.append(f"left out: {error}")
+    builds = [build for build in builds if build.record.engines]
+    if not builds:
+        raise InputError("there is no build in builds/: make one first, for example `deploy build --model unet`.")
+    kept = [build for build in builds if _difference(builds[0].record, build.record) is None]
+    notes += [
+        f"left out: {build.folder} has {_difference(builds[0].record, build.record)}"
+        for build in builds
+        if build not in kept
+    ]
+    return sorted(kept, key=lambda build: build.folder.name), notes
+
+
+def _with_engines(builds: list[_Build]) -> list[_Build]:
+    for build in builds:
+        if not build.record.engines:
+            raise UsageError(f"{build.folder} ends with stage '{build.record.until}' and has no engine: build it.")
+    return builds
+
+
+def _difference(one: BuildRecord, other: BuildRecord) -> str | None:
+    """Why two builds cannot stand in one table; None where they can."""
+    if one.network != other.network:
+        return "other weights"
+    if one.spec.input != other.spec.input:
+        return "another input size"
+    if one.validation != other.validation:
+        return "other validation data"
+    return None
+
+
+def _dataset(build: _Build) -> Dataset:
+    """The data set of a build, unchanged since."""
+    data = build.recipe.data
+    dataset = open_dataset(data.dataset, data.options)
+    if dataset.digest(data.val) != build.record.validation:
+        raise InputError(
+            f"the split '{data.val}' of {data.dataset} has changed since {build.folder} was built: build again."
+        )
+    return dataset
+
+
+def _contenders(builds: Sequence[_Build]) -> list[Contender]:
+    """The baseline from the first build's network, then every engine."""
+    first = builds[0]
+    model = first.recipe.name
+    network = first.folder / "network"
+    contenders = [
+        Contender(
+            name=f"{model}-fp32-{BASELINE}",
+            model=model,
+            backend=BASELINE,
+            precision=Precision.FP32,
+            folder=network,
+            size_bytes=(network / "weights.safetensors").stat().st_size,
+            parameters=first.record.parameters,
+            realised={},
+            stored={},
+            providers={},
+        )
+    ]
+    taken = {contenders[0].name}
+    for build in builds:
+        for engine in build.record.engines:
+            if engine.backend == BASELINE:
+                continue
+            name = f"{model}-{engine.precision}-{engine.backend}"
+            if name in taken:
+                name = f"{build.folder.name}:{engine.backend}"
+            taken.add(name)
+            folder = build.folder / engine.folder
+            providers: dict[str, int] = {}
+            for _, _, _, provider in engine.layers:
+                providers[provider] = providers.get(provider, 0) + 1
+            contenders.append(
+                Contender(
+                    name=name,
+                    model=model,
+                    backend=engine.backend,
+                    precision=engine.precision,
+                    folder=folder,
+                    size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+                    parameters=build.record.parameters,
+                    realised=engine.realised,
+                    stored=engine.stored,
+                    providers=providers,
+                    surprises=surprises(engine.precision, engine.realised, engine.stored),
+                )
+            )
+    return contenders
+
+
+def _pictures(
+    contenders: Sequence[Contender],
+    rows: Sequence[Row],
+    build: _Build,
+    dataset: Dataset,
+    settings: BenchSettings,
+    threads: int,
+    folder: Path,
+) -> Path | None:
+    """Input, truth, baseline and each engine side by side, for images spread over the split."""
+    split = dataset.split(build.recipe.data.val)
+    count = min(settings.pictures, len(split))
+    if count == 0:
+        return None
+    samples = [split[round((number + 0.5) * len(split) / count - 0.5)] for number in range(count)]
+    sheet = contact_sheet(
+        predictions(contenders, build.record.spec, samples, threads),
+        legend=list(zip(dataset.classes, dataset.palette, strict=True)),
+    )
+    path = folder / "predictions.png"
+    save_png(path, sheet)
+    return path

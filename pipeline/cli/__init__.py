@@ -1,0 +1,108 @@
+"""The command `deploy`. Data goes to stdout, progress and errors to stderr.
+
+Commands are imported when they are called, so that `deploy --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from visiondeploy import __version__
+from visiondeploy.errors import VisionDeployError, unknown_name
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "build": ("visiondeploy.pipeline.cli.build", "Train or load, export, convert, compile and measure a network."),
+    "bench": ("visiondeploy.pipeline.cli.bench", "Compare built engines with PyTorch: accuracy, latency, memory."),
+    "train": ("visiondeploy.pipeline.cli.train", "Only train: the first stage of `build`."),
+    "export": ("visiondeploy.pipeline.cli.export", "Train or load, then export to ONNX and TorchScript."),
+    "models": ("visiondeploy.pipeline.cli.models", "List networks, recipes, backends and data sets."),
+    "doctor": ("visiondeploy.pipeline.cli.doctor", "Say what this machine can build and run, and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules with a `command`, imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None for a name that is not in the table."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest name for one that does not exist."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, package_name="visiondeploy", prog_name="deploy")
+def deploy(debug: bool) -> None:
+    """Take a vision network from PyTorch to an engine that a serving team can trust.
+
+    \b
+    deploy build --model unet --precision fp16    build an engine and measure it
+    deploy bench                                  compare what was built with PyTorch
+    """
+
+
+def main() -> None:
+    """Entry point of the console script. Exit codes are those of `visiondeploy.errors`."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = deploy.main(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of stdout (`| head`) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (KeyboardInterrupt, click.Abort):
+        print("deploy: interrupted; run the same command again to go on.", file=sys.stderr)
+        code = 130
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        code = error.exit_code
+    except Exception as error:  # the last place where an error can become a sentence
+        if debug:
+            raise
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    """Print one sentence for an error and return its exit code."""
+    import errno
+
+    code = 1
+    if isinstance(error, VisionDeployError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, MemoryError):
+        message, code = "memory ran out: lower the batch size, the input size or the width of the network.", 6
+    elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        message, code = f"the disk is full ({error.filename or 'no file named'}): free space and run again.", 6
+    else:
+        reason = str(error).strip().splitlines()
+        message = (
+            f"unexpected {type(error).__name__}: {reason[0] if reason else 'no message'} "
+            "(a fault of visiondeploy; `deploy --debug …` shows where)"
+        )
+    print(f"deploy: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,46 @@
+"""`deploy bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("bench")
+@click.argument("builds", nargs=-1, type=click.Path(path_type=Path), metavar="[BUILD]...")
+@click.option("--images", type=click.IntRange(min=1), help="How many images quality is measured on [default: all].")
+@click.option("--seconds", type=click.FloatRange(min=1), help="Time for the latency measurement.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads for every runtime, PyTorch included.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+def command(
+    builds: tuple[Path, ...],
+    images: int | None,
+    seconds: float | None,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare the engines of BUILDs with PyTorch: accuracy, agreement, latency, memory.
+
+    Without BUILD, all builds in builds/ that share the newest one's network. Baseline and engines run in
+    shuffled turns in one run, with equal threads; speed-ups are ratios with a 95 % interval.
+    """
+    from visiondeploy.benchmarks.report.terminal import print_report
+    from visiondeploy.pipeline.bench import bench
+    from visiondeploy.pipeline.cli.building import say
+    from visiondeploy.pipeline.cli.display import Display
+
+    with Display() as display:
+        done = bench(builds, images, seconds, threads, out, display)
+    if as_json:
+        click.echo(done.report.to_json(), nl=False)
+    else:
+        print_report(done.report, sys.stdout)
+    say("")
+    say(f"report   {done.folder / 'report.json'}")
+    say(f"         {done.folder / 'report.md'}")
+    if done.pictures:
+        say(f"pictures {done.pictures}")

@@ -1,0 +1,67 @@
+"""The options that every command with a recipe shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from visiondeploy.pipeline.recipe import Recipe
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """HEIGHTxWIDTH, for example 360x480."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Two positive integers."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        parts = str(value).lower().replace("×", "x").split("x")
+        if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
+            return int(parts[0]), int(parts[1])
+        self.fail(f"'{value}' is not a size: write HEIGHTxWIDTH in pixels, for example 360x480.", param, ctx)
+
+
+RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
+    click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
+    click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
+    click.option("--checkpoint", metavar="FOLDER", help="Take this trained network instead of training one."),
+    click.option("--size", type=Size(), help="Input size of the network."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads for every runtime, PyTorch included."),
+    click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set any field of the recipe."),
+    click.option("-o", "--out", type=click.Path(path_type=Path), help="The build's folder [default: builds/NAME]."),
+)
+
+
+def recipe_options(command: Command) -> Command:
+    """Add the shared options to a command."""
+    for option in reversed(RECIPE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:
+    """The recipe that a command line means: the shared options as click gave them, and fields by dotted key.
+
+    Raises `UsageError`, or `InputError` for the recipe's file.
+    """
+    from visiondeploy.pipeline.recipe import resolve
+
+    height, width = shared["size"] or (None, None)
+    options: dict[str, object] = {
+        "data.dataset": shared["dataset"],
+        "model.checkpoint": shared["checkpoint"],
+        "input.height": height,
+        "input.width": width,
+        "threads": shared["threads"],
+        **(more or {}),
+    }
+    return resolve(shared["model"], shared["recipe_file"], shared["overrides"], options)

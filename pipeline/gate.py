@@ -1,0 +1,62 @@
+"""The verdict: limits of the recipe against what was measured. Nothing here measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
+from visiondeploy.benchmarks.statistics import non_inferior
+from visiondeploy.pipeline.recipe import LimitSettings
+from visiondeploy.types import Outcome, Status
+
+POINTS = 100.0
+
+
+def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:
+    """PASS where the SQNR reaches `sqnr_db` decibels and, if `pixels` is given, that share of the classes agrees."""
+    limit = f"SQNR ≥ {sqnr_db:g} dB"
+    good = found.exact or (found.sqnr_db is not None and found.sqnr_db >= sqnr_db)
+    measured = "equal" if found.exact else "not finite" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
+    if pixels is not None and found.pixels is not None:
+        limit += f", {pixels:.2%} of pixels agree"
+        good = good and found.pixels >= pixels
+        measured += f", {found.pixels:.2%}"
+    return Check(name=name, limit=limit, found=measured, status=Outcome.PASS if good else Outcome.FAIL)
+
+
+def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
+    """The checks of one measured engine. The quality of a network with random weights is not judged."""
+    if row.status is not Status.OK:
+        return [Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=Outcome.FAIL)]
+    checks = []
+    if trained and row.quality is not None:
+        interval = row.quality.ci95
+        low, high = (bound * POINTS for bound in (interval or (row.quality.delta, row.quality.delta)))
+        status = non_inferior((low, high), limits.max_drop) if interval else Outcome.INCONCLUSIVE
+        checks.append(
+            Check(
+                name=f"{row.name}: {row.quality.metric}",
+                limit=f"at most {limits.max_drop:g} points below the baseline",
+                found=f"{row.quality.delta * POINTS:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}",
+                status=status,
+            )
+        )
+    if limits.strict and row.off_precision:
+        off = ", ".join(f"{count} in {kind}" for kind, count in row.off_precision.items())
+        checks.append(
+            Check(
+                name=f"{row.name}: precision",
+                limit=f"every layer in {row.precision.value}",
+                found=off,
+                status=Outcome.FAIL,
+            )
+        )
+    return checks
+
+
+def verdict(parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool) -> Verdict:
+    """All checks of a build or a bench, and what they add up to. `rows[0]` is the baseline."""
+    checks = list(parity)
+    for row in rows[1:]:
+        checks += row_checks(row, limits, trained)
+    return Verdict.of(checks)

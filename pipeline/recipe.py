@@ -1,0 +1,261 @@
+"""A recipe: a TOML file, validated once into a frozen object that says what to build and what it must hold.
+
+The values come from a recipe file or a packaged recipe, then from the options of the command line, then
+from `--set section.key=value`; the last one wins. All of it is checked at once, strictly: "5" is not 5.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from visiondeploy.benchmarks.settings import BenchSettings
+from visiondeploy.calibration.settings import CalibrationSettings
+from visiondeploy.errors import UsageError, unknown_name
+from visiondeploy.models.settings import AugmentSettings, TrainSettings
+from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
+from visiondeploy.pipeline.toml import parse_toml, read_toml, write_toml
+from visiondeploy.types import Precision, Settings
+
+Option = bool | int | float | str
+
+
+def _plain_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError(
+            "expected a name of 1 to 64 letters, digits, '.', '_' and '-' that begins with a letter or digit"
+        )
+    return value
+
+
+def default_threads() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ModelSettings(Settings):
+    """The network: its name in the table of networks, its own options, and a checkpoint to start from."""
+
+    name: Name
+    checkpoint: Text | None = None
+    options: dict[str, Option] = Field(default_factory=dict)
+
+
+class DataSettings(Settings):
+    """The data set: its name in the table of data sets, its own options, and which split is for what."""
+
+    dataset: Text = "synthetic"
+    train: Text = "train"
+    val: Text = "val"
+    calibration: Text = "train"
+    options: dict[str, Option] = Field(default_factory=dict)
+
+
+class InputSettings(Settings):
+    """The network's input in pixels, and its normalisation: value = (pixel / 255 − mean) / std, per channel.
+
+    Without height and width the input has the checkpoint's size, or else that of the first training image.
+    """
+
+    height: Annotated[int, Field(gt=0, le=16384)] | None = None
+    width: Annotated[int, Field(gt=0, le=16384)] | None = None
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+
+
+class ExportSettings(Settings):
+    """The ONNX file: its opset, and whether height and width are free (the batch always is)."""
+
+    opset: Annotated[int, Field(ge=18, le=25)] = 20
+    dynamic_size: bool = False
+
+
+class LimitSettings(Settings):
+    """What each stage and the engine have to hold.
+
+    `agreement` is the smallest share of pixels whose class agrees after conversion or quantisation, the
+    `…_sqnr_db` the smallest signal-to-quantisation-noise ratio of a stage to the one before, in dB, on
+    `parity_images` images; `max_drop` is the largest loss of the metric against PyTorch, in points (of 100).
+    With `strict` the build also fails where a layer does not compute in the precision that was asked for.
+    """
+
+    agreement: Annotated[float, Field(ge=0, le=1)] = 0.97
+    export_sqnr_db: float = 60.0
+    convert_sqnr_db: float = 40.0
+    quantise_sqnr_db: float = 15.0
+    compile_sqnr_db: float = 30.0
+    parity_images: Annotated[int, Field(ge=1)] = 4
+    max_drop: Annotated[float, Field(ge=0, le=100)] = 1.0
+    strict: bool = False
+
+
+class Recipe(Settings):
+    """Everything that decides a build.
+
+    A new section is a `Settings` class and one line here; each of its fields is then reached by files and
+    `--set`, and has its error sentences. A field that may be None has None for its default: TOML has no null.
+    """
+
+    name: Name
+    task: Name
+    precision: Precision = Precision.FP32
+    backend: Name = "auto"
+    threads: Annotated[int, Field(ge=1)] = Field(default_factory=default_threads)
+
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    input: InputSettings = InputSettings()
+    train: TrainSettings = TrainSettings()
+    augment: AugmentSettings = AugmentSettings()
+    export: ExportSettings = ExportSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    bench: BenchSettings = BenchSettings()
+    limits: LimitSettings = LimitSettings()
+
+    def to_toml(self) -> str:
+        """The whole recipe with all defaults, as TOML that `parse_recipe` reads back into an equal recipe."""
+        return write_toml(self.model_dump(mode="json", exclude_none=True))
+
+
+def available_recipes() -> tuple[str, ...]:
+    """The names of the packaged recipes, sorted."""
+    files = (Path(entry.name) for entry in _packaged().iterdir())
+    return tuple(sorted(file.stem for file in files if file.suffix == ".toml"))
+
+
+def load_recipe(source: Path | str) -> Recipe:
+    """A recipe from a file, or a packaged one by its name.
+
+    Text with a "/" or that ends in ".toml" is a file's path. Raises `InputError` where the file cannot be
+    read or is not TOML in UTF-8, `UsageError` for an unknown name, unknown keys and wrong values.
+    """
+    named = isinstance(source, str) and not ("/" in source or source.endswith(".toml"))
+    return resolve(str(source), None, (), {}) if named else resolve(None, Path(source), (), {})
+
+
+def parse_recipe(text: str, origin: str) -> Recipe:
+    """A recipe from the text of a TOML file; `origin` names it in errors. Raises as `load_recipe`."""
+    return _validate(parse_toml(text, origin), Origins(origin, {}))
+
+
+def resolve(
+    model: str | None,
+    recipe_file: Path | None,
+    overrides: Sequence[str],
+    options: Mapping[str, object],
+) -> Recipe:
+    """The recipe of a call: `--model` (a packaged recipe) or `--recipe`, then `options`, then `--set`.
+
+    `options` maps dotted keys to values from the command line's own options; None is one that was not given.
+    `overrides` are "section.key=value": a TOML value, or else plain text. Raises as `load_recipe`,
+    `UsageError` also where both or none of the first two are given.
+    """
+    data, source = _base(model, recipe_file)
+    origins: dict[Keypath, str] = {}
+    for key, value in options.items():
+        if value is not None:
+            _put(data, tuple(key.split(".")), _plain(value), "command line", origins)
+    for override in overrides:
+        path, value = _parse_override(override)
+        _put(data, path, value, f"--set {_short(override)}", origins)
+    return _validate(data, Origins(source, origins))
+
+
+def _packaged() -> Traversable:
+    return importlib.resources.files("visiondeploy.pipeline") / "recipes"
+
+
+def _base(model: str | None, recipe_file: Path | None) -> tuple[dict[str, Any], str]:
+    if model is not None and recipe_file is not None:
+        raise UsageError(
+            "--model and --recipe were both given, expected is one: a recipe names its network itself "
+            "(model.name); leave --model away."
+        )
+    if recipe_file is not None:
+        return read_toml(recipe_file), str(recipe_file)
+    if model is None:
+        raise UsageError(
+            f"neither --model nor --recipe was given: give --model with one of {', '.join(available_recipes())}, "
+            "or --recipe with a TOML file."
+        )
+    if model not in available_recipes():
+        raise unknown_name("network", _short(model), available_recipes())
+    text = (_packaged() / f"{model}.toml").read_text(encoding="utf-8")
+    return parse_toml(text, f"recipe '{model}'"), f"recipe '{model}'"
+
+
+def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, text = override.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        found = "has no '='" if not equals else "has an empty key"
+        raise UsageError(f"--set {_short(override)} {found}: write it as section.key=value, as in limits.max_drop=0.5.")
+    text = text.strip()
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+        # A line break in the text could bring more keys, and a date is text to a recipe.
+        value = parsed["value"] if len(parsed) == 1 and isinstance(parsed["value"], Option | list | dict) else text
+    except (ValueError, RecursionError):
+        value = text
+    return path, _plain(value)
+
+
+def _short(text: str) -> str:
+    """Text of the command line on one line of a message."""
+    clean = "".join(character if character.isprintable() else "�" for character in text)
+    return clean if len(clean) <= 80 else clean[:80] + "…"
+
+
+def _plain(value: object) -> Any:
+    """A value as TOML has it: options also bring paths, enums and tuples."""
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, Option) else str(value)
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any, origin: str, origins: dict[Keypath, str]) -> None:
+    """Set one value; a section is merged, so that its other keys stay."""
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            _put(data, (*path, name), item, origin, origins)
+        return
+    try:
+        "".join((*path, *([value] if isinstance(value, str) else []))).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{origin}: {dotted(path)} is not UTF-8: write it in UTF-8.") from None
+    section = data
+    for part in path[:-1]:
+        if not isinstance(section.get(part), dict):
+            section[part] = {}
+        section = section[part]
+    section[path[-1]] = value
+    origins[path] = origin
+
+
+def _validate(data: Mapping[str, Any], origins: Origins) -> Recipe:
+    try:
+        # As JSON, because strict JSON takes "fp16" for an enum and a list for a tuple, but no "5" for 5.
+        return Recipe.model_validate_json(json.dumps(_plain(data)), strict=True)
+    except ValidationError as error:
+        raise complaint(Recipe, error, origins) from None
+    except ValueError:
+        raise UsageError(f"{origins.source}: a number has thousands of digits.") from None

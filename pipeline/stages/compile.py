@@ -1,0 +1,39 @@
+"""Stage `compile`: an artifact to an engine of one backend, with the types that its layers really have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from visiondeploy.pipeline.backends.base import Backend
+from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
+from visiondeploy.types import Task
+
+# 1
+VERSION = 1
+
+
+def compile_engine(
+    backend: Backend,
+    reference: Backend,
+    source: Path,
+    task: Task,
+    samples: Feeds,
+    threads: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the engine; return its parity with `source` as `reference` runs it, and the layers as realised.
+
+    The reference runs the very same artifact, so what differs is this runtime's own arithmetic: a fault
+    in it shows here even where the metric does not.
+    """
+    backend.compile(source, folder)
+    with reference.load(source, threads) as before, backend.load(folder, threads) as after:
+        found = parity(before, after, task, samples)
+    realised = backend.realised(folder, threads, samples[0])
+    return {
+        "parity": {backend.name: as_row(found)},
+        "layers": [[layer.name, layer.kind, layer.compute, layer.provider] for layer in realised.layers],
+        "realised": realised.counts(),
+        "stored": realised.stored,
+    }

@@ -1,0 +1,179 @@
+"""Stage `measure`: engines against the PyTorch baseline, in one run: accuracy, agreement, latency, memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from visiondeploy.benchmarks.accuracy import Compared, compare, quality
+from visiondeploy.benchmarks.latency import LatencyResult
+from visiondeploy.benchmarks.latency import measure as measure_latency
+from visiondeploy.benchmarks.memory import peak_rss
+from visiondeploy.benchmarks.report.schema import AgreementRow, Row
+from visiondeploy.benchmarks.settings import BenchSettings
+from visiondeploy.errors import VisionDeployError
+from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.models.tasks.table import task_of
+from visiondeploy.pipeline.backends.table import BACKENDS
+from visiondeploy.types import Array, Precision, Sample, Session, Split, Status, Task
+
+# 1: paired blocks against eager fp32
+VERSION = 1
+TOOLS = ("numpy", "scipy")
+
+BASELINE = "pytorch"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An engine to be measured, with what its compilation found."""
+
+    name: str
+    model: str
+    backend: str
+    precision: Precision
+    folder: Path
+    size_bytes: int
+    parameters: int
+    realised: Mapping[str, int]
+    stored: Mapping[str, int]
+    providers: Mapping[str, int]
+    surprises: tuple[str, ...] = ()
+
+
+def measure(
+    contenders: Sequence[Contender],
+    spec: NetworkSpec,
+    split: Split,
+    settings: BenchSettings,
+    threads: int,
+    report: Callable[[int, int, str], None],
+) -> list[Row]:
+    """One row for each contender, the first of which is the baseline.
+
+    An engine that does not load becomes a row with status "failed" and its reason; the others are
+    measured all the same. Raises where the baseline itself fails.
+    """
+    task = task_of(spec)
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        failed: dict[str, str] = {}
+        for contender in contenders:
+            try:
+                session = BACKENDS[contender.backend].load(contender.folder, threads)
+                sessions[contender.name] = stack.enter_context(session)
+            except VisionDeployError as error:
+                if contender is contenders[0]:
+                    raise
+                failed[contender.name] = str(error)
+        baseline = contenders[0].name
+        candidates = {name: session for name, session in sessions.items() if name != baseline}
+        compared = compare(
+            sessions[baseline],
+            candidates,
+            task,
+            split,
+            settings.images,
+            progress=lambda done, total: report(done, total, "images: accuracy and agreement"),
+        )
+        feeds = task.preprocess([split[0].image])
+        latency = _latency(sessions, baseline, feeds, settings, report)
+    memory = {}
+    for number, contender in enumerate(contenders):
+        report(number, len(contenders), f"memory of {contender.name}")
+        if contender.name not in failed:
+            memory[contender.name] = peak_rss(
+                memory_command(contender, threads, feeds), timeout=settings.memory_timeout
+            )
+    return [
+        _failed_row(contender, failed[contender.name])
+        if contender.name in failed
+        else _row(contender, compared, baseline, task, latency[contender.name], memory[contender.name])
+        for contender in contenders
+    ]
+
+
+def predictions(
+    contenders: Sequence[Contender], spec: NetworkSpec, samples: Sequence[Sample], threads: int
+) -> list[list[tuple[str, Any]]]:
+    """For each sample its columns of a contact sheet: input, truth, then each contender that loads."""
+    task = task_of(spec)
+    rows: list[list[tuple[str, Any]]] = [[("input", s.image), ("truth", task.truth(s))] for s in samples]
+    for contender in contenders:
+        try:
+            session = BACKENDS[contender.backend].load(contender.folder, threads)
+        except VisionDeployError:
+            continue  # its row in the report says why
+        with session:
+            for row, sample in zip(rows, samples, strict=True):
+                row.append((contender.name, task.picture(sample, session.infer(task.preprocess([sample.image])))))
+    return rows
+
+
+def memory_command(contender: Contender, threads: int, feeds: Mapping[str, Array]) -> list[str]:
+    """A command that loads one engine in a process of its own and runs it on feeds of the same shapes."""
+    shapes = json.dumps({name: (str(feed.dtype), feed.shape) for name, feed in feeds.items()})
+    module = "visiondeploy.pipeline.stages.run_alone"
+    return [sys.executable, "-m", module, contender.backend, str(contender.folder), str(threads), shapes]
+
+
+def _latency(
+    sessions: Mapping[str, Session],
+    baseline: str,
+    feeds: Mapping[str, Array],
+    settings: BenchSettings,
+    report: Callable[[int, int, str], None],
+) -> dict[str, LatencyResult]:
+    return measure_latency(
+        {name: partial(session.infer, feeds) for name, session in sessions.items()},
+        baseline,
+        settings.latency,
+        progress=lambda done, total: report(done, total, "blocks: latency, baseline and engines in turns"),
+    )
+
+
+def _row(
+    contender: Contender, compared: Compared, baseline: str, task: Task, latency: LatencyResult, memory: int
+) -> Row:
+    is_baseline = contender.name == baseline
+    reference = compared.reference
+    scores = reference if is_baseline else compared.scores[contender.name]
+    return Row(
+        name=contender.name,
+        model=contender.model,
+        backend=contender.backend,
+        precision=contender.precision,
+        status=Status.OK,
+        realised=dict(contender.realised),
+        stored=dict(contender.stored),
+        providers=dict(contender.providers),
+        parameters=contender.parameters,
+        size_bytes=contender.size_bytes,
+        peak_rss_bytes=memory,
+        quality=quality(task, reference, scores),
+        agreement=AgreementRow(pixels=1.0, exact=True, samples=len(reference), max_abs=0.0, mean_abs=0.0)
+        if is_baseline
+        else AgreementRow.of(compared.agreements[contender.name]),
+        latency_ms=latency.as_latency(),
+        speedup=latency.as_speedup(),
+        surprises=contender.surprises,
+    )
+
+
+def _failed_row(contender: Contender, reason: str) -> Row:
+    return Row(
+        name=contender.name,
+        model=contender.model,
+        backend=contender.backend,
+        precision=contender.precision,
+        status=Status.FAILED,
+        reason=reason,
+        size_bytes=contender.size_bytes,
+        parameters=contender.parameters,
+    )

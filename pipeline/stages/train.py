@@ -1,0 +1,74 @@
+"""Stage `train`: data to a network; and `load`, a checkpoint to a network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiondeploy.models.settings import AugmentSettings, TrainSettings
+from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.types import Dataset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from visiondeploy.models.training import Report
+
+# 1: AdamW, EMA, cross entropy and Dice
+VERSION = 1
+TOOLS = ("torch", "torchvision", "accelerate")
+
+
+def train(
+    spec: NetworkSpec,
+    dataset: Dataset,
+    splits: tuple[str, str],
+    settings: TrainSettings,
+    augment: AugmentSettings,
+    work: Path,
+    folder: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Train on the first split, validate on the second, and write the checkpoint and TensorBoard's events.
+
+    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random.
+    """
+    from visiondeploy.models.checkpoint import new_network, save_network
+    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
+    from visiondeploy.models.tasks.table import task_of
+    from visiondeploy.models.training import train as run
+
+    network = new_network(spec, settings.seed)
+    if settings.steps == 0:
+        save_network(network, folder)
+        return _meta(network.module, 0, 0.0, [])
+    trained = run(
+        network,
+        task_of(spec),
+        SegmentationObjective(spec, settings, augment),
+        dataset.split(splits[0]),
+        dataset.split(splits[1]),
+        settings,
+        work,
+        work / "tensorboard",
+        report,
+    )
+    save_network(trained.network, folder)
+    shutil.copytree(work / "tensorboard", folder / "tensorboard")
+    return _meta(trained.network.module, settings.steps, trained.seconds, trained.history)
+
+
+def load(checkpoint: Path, spec: NetworkSpec, folder: Path) -> dict[str, Any]:
+    """Take a checkpoint over, with the input size of `spec`. Raises `InputError` where it does not load."""
+    from visiondeploy.models.checkpoint import Network, load_network, save_network
+
+    network = load_network(checkpoint)
+    save_network(Network(network.module, spec), folder)
+    return _meta(network.module, spec.trained_steps, 0.0, [])
+
+
+def _meta(module: nn.Module, steps: int, seconds: float, history: list[dict[str, float]]) -> dict[str, Any]:
+    """What the stage records; `seconds` counts those of interrupted runs that were gone on from."""
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return {"steps": steps, "seconds": round(seconds, 1), "history": history, "parameters": parameters}

@@ -1,0 +1,218 @@
+"""The words that every room shares. Nothing here imports another module of ours, nor a heavy runtime.
+
+Arrays are NumPy arrays. Images are H×W×3 uint8 RGB; network inputs are N×C×H×W float32 unless a
+`TensorSpec` says otherwise; masks are H×W uint8, the value of a pixel is its class.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Array = NDArray[Any]
+Image = NDArray[np.uint8]
+
+
+class Settings(BaseModel):
+    """Base of every part of a recipe: frozen, typed, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class Precision(StrEnum):
+    """The precision that was asked for. What each layer really has is a `Realised`."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Status(StrEnum):
+    """What became of one row of a report."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOT_RUN = "not-run"
+
+
+class Outcome(StrEnum):
+    """The outcome of a verdict or of one of its checks."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, NumPy dtype name and shape of an input or output; a free axis is its name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of an engine as its runtime executes it.
+
+    `compute` is the type the arithmetic is done in ("fp32", "fp16", "bf16", "int8").
+    """
+
+    name: str
+    kind: str
+    compute: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """What a runtime really does, for the layers that hold the work: convolutions and matrix products.
+
+    `stored` counts the same layers by the type that their weights are kept in: half-precision weights
+    may well be computed with in single precision.
+    """
+
+    layers: tuple[Layer, ...]
+    stored: dict[str, int]
+
+    def counts(self) -> dict[str, int]:
+        """Layers by the type they compute in, the most frequent first."""
+        return dict(Counter(layer.compute for layer in self.layers).most_common())
+
+    def off(self, wanted: Precision) -> tuple[Layer, ...]:
+        """The layers that do not compute in the precision that was asked for."""
+        return tuple(layer for layer in self.layers if layer.compute != wanted.value)
+
+
+class Session(Protocol):
+    """A loaded engine. A context manager: leaving it frees the runtime's memory."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once. The returned arrays belong to the caller; the feeds are not changed."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its truth. `target` is None where a data set has images only."""
+
+    name: str
+    image: Image
+    target: Array | None
+
+
+class Split(Protocol):
+    """One split of a data set: a sequence of samples that can be read in any order, any number of times."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Dataset(Protocol):
+    """A named data set with its classes. `digest` changes whenever a sample of the split would."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def ignore_index(self) -> int: ...
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]: ...
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    def split(self, name: str) -> Split: ...
+
+    def digest(self, split: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a candidate's outputs are from a reference's, over real samples.
+
+    `sqnr_db` is 10·log10(Σ reference² / Σ (reference − candidate)²), infinite when they are equal;
+    `pixels` is the share of pixels whose class agrees, None for tasks without classes.
+    """
+
+    max_abs: float
+    mean_abs: float
+    sqnr_db: float
+    pixels: float | None
+    samples: int
+
+
+class Task(Protocol):
+    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metric(self) -> str:
+        """The name of the quality metric, larger is better ("miou")."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the network's inputs."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the network's outputs."""
+        ...
+
+    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+        """Images of any size to the network's feeds, one batch."""
+        ...
+
+    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+        ...
+
+    def value(self, scores: Array) -> float:
+        """The metric, in 0…1 for mIoU, of the rows of statistics taken together."""
+        ...
+
+    def details(self, scores: Array) -> dict[str, float | None]:
+        """The metric by class; None where no pixel of the class is in the truth or the prediction."""
+        ...
+
+    def labels(self, outputs: Mapping[str, Array]) -> Array | None:
+        """The class of each pixel, N×H×W, for tasks that have classes; else None."""
+        ...
+
+    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
+        """The prediction as a picture of the sample's size."""
+        ...
+
+    def truth(self, sample: Sample) -> Image:
+        """The truth as a picture of the sample's size."""
+        ...

@@ -1,0 +1,60 @@
+"""What holds for every network in the table. A newcomer is tested the day it is added."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from kit.networks import spec_of
+
+from visiondeploy.errors import UsageError
+from visiondeploy.models.checkpoint import Network, load_network, new_network, save_network
+from visiondeploy.models.table import NETWORKS, create, settings_of
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+class TestEveryNetwork:
+    def test_gives_logits_at_the_inputs_size_for_any_size(self, name: str) -> None:
+        module = new_network(spec_of(name), seed=0).module.eval()
+        for size in ((32, 48), (33, 47), (17, 65)):
+            assert module(torch.randn(2, 3, *size)).shape == (2, 3, *size)
+
+    def test_weights_depend_on_the_seed_alone(self, name: str) -> None:
+        torch.manual_seed(5)
+        one = new_network(spec_of(name), seed=1).module.state_dict()
+        torch.manual_seed(6)
+        same = new_network(spec_of(name), seed=1).module.state_dict()
+        other = new_network(spec_of(name), seed=2).module.state_dict()
+        assert all(torch.equal(one[key], same[key]) for key in one)
+        assert not all(torch.equal(one[key], other[key]) for key in one)
+
+    def test_trains_a_step(self, name: str) -> None:
+        module = new_network(spec_of(name), seed=0).module.train()
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        images, masks = torch.randn(2, 3, 32, 48), torch.randint(0, 3, (2, 32, 48))
+        before = torch.nn.functional.cross_entropy(module(images), masks)
+        before.backward()
+        optimizer.step()
+        after = torch.nn.functional.cross_entropy(module(images), masks)
+        assert after < before
+
+    def test_comes_back_from_its_checkpoint(self, name: str, tmp_path) -> None:
+        network = new_network(spec_of(name), seed=3)
+        save_network(Network(network.module, network.spec.model_copy(update={"trained_steps": 7})), tmp_path)
+        found = load_network(tmp_path)
+        image = torch.randn(1, 3, 32, 48)
+        assert found.spec.trained_steps == 7
+        assert torch.equal(found.module(image), network.module.eval()(image))
+
+    def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
+        with pytest.raises(UsageError, match="no option 'model.options.nosuch'"):
+            create(name, {"nosuch": 1}, classes=2)
+
+
+def test_a_misspelt_option_is_told_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'base_width'"):
+        settings_of("unet", {"base_widht": 8})
+
+
+def test_an_unknown_network_is_told_what_exists() -> None:
+    with pytest.raises(UsageError, match="did you mean 'unet'.*Known: .*unet"):
+        settings_of("unte", {})
