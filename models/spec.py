@@ -35,7 +35,7 @@ class NetworkSpec(Settings):
     """
 
     architecture: str
-    options: dict[str, Scalar] = {}
+    options: dict[str, Scalar] = Field(default_factory=dict)
     task: str = "segmentation"
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]

@@ -36,13 +36,18 @@ NETWORKS: dict[str, NetworkEntry] = {
 }
 
 
+def check_name(architecture: str) -> None:
+    """Raise `UsageError` for a network that is not in the table."""
+    if architecture not in NETWORKS:
+        raise unknown_name("network", architecture, NETWORKS)
+
+
 def settings_of(architecture: str, options: Mapping[str, Any]) -> Settings:
     """The validated options of a network.
 
     Raises `UsageError` for a network that is not in the table and for options it does not have.
     """
-    if architecture not in NETWORKS:
-        raise unknown_name("network", architecture, NETWORKS)
+    check_name(architecture)
     entry = NETWORKS[architecture]
     kind: type[Settings] = getattr(importlib.import_module(entry.module), entry.settings)
     try:

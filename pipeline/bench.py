@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.report.markdown import to_markdown
 from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
-from visiondeploy.benchmarks.report.schema import Report, Row
+from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import write_atomic
-from visiondeploy.pipeline.folder import BUILD, BuildRecord, read_build, verify
+from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, read_build, verify
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
-from visiondeploy.pipeline.surprises import surprises
-from visiondeploy.types import Dataset, Precision
+from visiondeploy.types import Dataset, Realised
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,10 @@ def bench(
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
-    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`. Every file is checked against its digest
-    before a runtime sees it. Raises `UsageError` where the builds are not of one network and one data set,
-    `InputError` where there is no build, `IntegrityError` where a file was changed.
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
+    Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
+    not of one network and one data set, `InputError` where there is no build, `IntegrityError` where a file
+    was changed.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -72,23 +73,22 @@ def bench(
     contenders = _contenders(builds)
 
     events.start("bench")
+    began = time.monotonic()
     rows = measure(contenders, first.record.spec, split, settings, threads, events.progress)
-    events.end("bench", 0.0, False, f"{len(rows)} rows")
+    events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained_steps > 0
     checks = [check for build in builds for check in build.record.parity]
     report = Report(
         environment=capture(threads),
         rows=tuple(rows),
         verdict=gate.verdict(checks, rows, recipe.limits, trained),
-        notes=tuple(notes)
-        if trained
-        else (*notes, "the weights are random: the metric says nothing and is not judged"),
+        notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
     )
     folder = out or first.folder.parent / f"bench-{recipe.name}-{dataset.name}"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "report.json", report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
-    return Benched(report, folder, _pictures(contenders, rows, first, dataset, settings, threads, folder))
+    return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
 
 
 def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
@@ -156,56 +156,36 @@ def _dataset(build: _Build) -> Dataset:
 def _contenders(builds: Sequence[_Build]) -> list[Contender]:
     """The baseline from the first build's network, then every engine."""
     first = builds[0]
-    model = first.recipe.name
-    network = first.folder / "network"
-    contenders = [
-        Contender(
-            name=f"{model}-fp32-{BASELINE}",
-            model=model,
-            backend=BASELINE,
-            precision=Precision.FP32,
-            folder=network,
-            size_bytes=(network / "weights.safetensors").stat().st_size,
-            parameters=first.record.parameters,
-            realised={},
-            stored={},
-            providers={},
-        )
-    ]
-    taken = {contenders[0].name}
+    if first.record.baseline is None:
+        raise UsageError(f"{first.folder} was built only up to '{first.record.until}': build it whole.")
+    contenders = [_contender(first, first.record.baseline)]
     for build in builds:
         for engine in build.record.engines:
             if engine.backend == BASELINE:
                 continue
-            name = f"{model}-{engine.precision}-{engine.backend}"
-            if name in taken:
-                name = f"{build.folder.name}:{engine.backend}"
-            taken.add(name)
-            folder = build.folder / engine.folder
-            providers: dict[str, int] = {}
-            for _, _, _, provider in engine.layers:
-                providers[provider] = providers.get(provider, 0) + 1
-            contenders.append(
-                Contender(
-                    name=name,
-                    model=model,
-                    backend=engine.backend,
-                    precision=engine.precision,
-                    folder=folder,
-                    size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-                    parameters=build.record.parameters,
-                    realised=engine.realised,
-                    stored=engine.stored,
-                    providers=providers,
-                    surprises=surprises(engine.precision, engine.realised, engine.stored),
-                )
-            )
+            contender = _contender(build, engine)
+            if contender.name in {other.name for other in contenders}:
+                contender = replace(contender, name=f"{build.folder.name}:{engine.backend}")
+            contenders.append(contender)
     return contenders
+
+
+def _contender(build: _Build, engine: Engine) -> Contender:
+    folder = build.folder / engine.folder
+    return Contender(
+        name=f"{build.recipe.name}-{engine.precision}-{engine.backend}",
+        model=build.recipe.name,
+        backend=engine.backend,
+        precision=engine.precision,
+        folder=folder,
+        size_bytes=engine.size_bytes,
+        parameters=build.record.parameters,
+        realised=Realised(engine.layers, engine.stored),
+    )
 
 
 def _pictures(
     contenders: Sequence[Contender],
-    rows: Sequence[Row],
     build: _Build,
     dataset: Dataset,
     settings: BenchSettings,

@@ -221,13 +221,16 @@ def _unknown(keys: Keys, path: Keypath, value: object, origins: Origins) -> str:
     while isinstance(value, Mapping) and len(value) == 1:
         ((name, value),) = value.items()
         path = (*path, name)
-    known, parent = list(keys.leaves()), path[:-1]
+    parent, found, known = path[:-1], dotted(path), list(keys.leaves())
     beside = list((keys.at(parent) or {}).get("properties", ()))
-    near = [dotted((*parent, name)) for name in difflib.get_close_matches(str(path[-1]), beside, n=1)]
-    near = near or difflib.get_close_matches(dotted(path), known, n=1, cutoff=0.75 if len(path) == 1 else 0.85)
-    # A key in the wrong section: its last part is right.
-    near = near or [key for key in known if key.rsplit(".", 1)[-1] == path[-1]][:1]
-    sentence = f"{origins.of(path)}: there is no key '{dotted(path)}'"
+    # Right, but in the wrong section; misspelt in its section; misspelt and in the wrong section.
+    elsewhere = [key for key in known if key.rsplit(".", 1)[-1] == path[-1]]
+    near = (
+        difflib.get_close_matches(found, elsewhere, n=1, cutoff=0)
+        or [dotted((*parent, name)) for name in difflib.get_close_matches(str(path[-1]), beside, n=1)]
+        or difflib.get_close_matches(found, known, n=1, cutoff=0.75 if len(path) == 1 else 0.85)
+    )
+    sentence = f"{origins.of(path)}: there is no key '{found}'"
     if near:
         return f"{sentence}: did you mean '{near[0]}'?"
     names = [dotted((*parent, name)) for name in beside] or (keys.at(()) or {}).get("properties", ())

@@ -23,7 +23,7 @@ from visiondeploy.errors import InputError, IntegrityError, ResourceError, Usage
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline.files import resource_error, sha256_file, write_atomic
 from visiondeploy.pipeline.store import Artifact
-from visiondeploy.types import Precision
+from visiondeploy.types import Layer, Precision
 
 BUILD = "build.json"
 
@@ -50,8 +50,8 @@ class Engine(_Part):
     backend: str
     precision: Precision
     folder: str
-    layers: tuple[tuple[str, str, str, str], ...]
-    realised: dict[str, int]
+    size_bytes: int
+    layers: tuple[Layer, ...]
     stored: dict[str, int]
 
 
@@ -68,9 +68,15 @@ class BuildRecord(_Part):
     validation: str
     engine: str | None
     engines: tuple[Engine, ...]
+    baseline: Engine | None
     parity: tuple[Check, ...]
     stages: tuple[StageRecord, ...]
     files: dict[str, str] = {}
+
+
+def check_target(folder: Path) -> None:
+    """Raise now what `materialise` would raise after the stages: a target that is a file or holds something else."""
+    _files_of(folder)
 
 
 def materialise(

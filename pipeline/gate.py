@@ -11,6 +11,8 @@ from visiondeploy.types import Outcome, Status
 
 POINTS = 100.0
 
+UNTRAINED = "the weights are random: the metric says nothing and is not judged"
+
 
 def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:
     """PASS where the SQNR reaches `sqnr_db` decibels and, if `pixels` is given, that share of the classes agrees."""

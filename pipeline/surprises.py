@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from visiondeploy.benchmarks.environment import has_fast_half
-from visiondeploy.types import Precision
+from visiondeploy.types import Layer, Precision
 
 
-def surprises(precision: Precision, realised: Mapping[str, int], stored: Mapping[str, int]) -> tuple[str, ...]:
+def surprises(precision: Precision, layers: Iterable[Layer], stored: Mapping[str, int]) -> tuple[str, ...]:
     """Sentences on layers that do not compute in the precision that was asked for; none where all do."""
-    off = {kind: count for kind, count in realised.items() if kind != precision and count}
+    known = tuple(layers)
+    off = [layer for layer in known if layer.compute != precision]
     if not off:
         return ()
-    if precision is Precision.FP16 and off.keys() == {"fp32"} and not has_fast_half():
+    if precision is Precision.FP16 and {layer.compute for layer in off} == {"fp32"} and not has_fast_half():
         half = stored.get("fp16", 0)
         return (f"this CPU has no fast half precision: {half} layers are stored in fp16 and computed in fp32",)
-    kinds = ", ".join(f"{count} in {kind}" for kind, count in off.items())
-    return (f"{sum(off.values())} of {sum(realised.values())} layers do not compute in {precision}: {kinds}",)
+    kinds = Counter((layer.kind, layer.compute) for layer in off)
+    said = ", ".join(f"{count} {kind} in {compute}" for (kind, compute), count in kinds.most_common())
+    names = ", ".join(layer.name for layer in off[:5]) + (", …" if len(off) > 5 else "")
+    return (f"{len(off)} of {len(known)} layers do not compute in {precision}: {said} ({names})",)

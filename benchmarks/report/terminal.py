@@ -63,6 +63,8 @@ def _print(report: Report, console: Console) -> None:
     status = report.verdict.status
     console.print(Text(cells.verdict_line(report.verdict), style=f"bold {_COLOURS[status]}"))
     for check in report.verdict.by_severity():
+        if check.status is Outcome.PASS:
+            continue  # counted in the line above; each is in the report
         said = f"{cells.plain(check.name)}: found {cells.plain(check.found)}, limit {cells.plain(check.limit)}"
         mark = f"{check.status.value:<{max(map(len, Outcome))}}"
         console.print(Padding(_hanging(mark, said, _COLOURS[check.status]), (0, 0, 0, 2)))

@@ -21,9 +21,8 @@ from visiondeploy.types import Array, Image
 
 MAX_PIXELS = 64 * 10**6
 
-# Named, because Pillow would also start Ghostscript for an EPS. MPO is what some telephones write as .jpg.
+# Named, because Pillow would also start Ghostscript for an EPS. JPEG includes MPO, which some telephones write.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-_PILLOW_FORMATS = (*FORMATS, "MPO")
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -94,7 +93,7 @@ def _open(file: BinaryIO) -> ImageFile:
     with warnings.catch_warnings():
         # We have our own budget, and raise where Pillow warns.
         warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-        return Pillow.open(file, formats=_PILLOW_FORMATS)
+        return Pillow.open(file, formats=FORMATS)
 
 
 def _check_size(picture: ImageFile, shown: str, max_pixels: int) -> None:

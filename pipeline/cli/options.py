@@ -26,7 +26,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         parts = str(value).lower().replace("×", "x").split("x")
         if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
             return int(parts[0]), int(parts[1])
-        self.fail(f"'{value}' is not a size: write HEIGHTxWIDTH in pixels, for example 360x480.", param, ctx)
+        return self.fail(f"'{value}' is not a size: write HEIGHTxWIDTH in pixels, for example 360x480.", param, ctx)
 
 
 RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (

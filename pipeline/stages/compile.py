@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ def compile_engine(
     realised = backend.realised(folder, threads, samples[0])
     return {
         "parity": {backend.name: as_row(found)},
-        "layers": [[layer.name, layer.kind, layer.compute, layer.provider] for layer in realised.layers],
-        "realised": realised.counts(),
+        "layers": [asdict(layer) for layer in realised.layers],
         "stored": realised.stored,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from visiondeploy.errors import VisionDeployError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.table import BACKENDS
-from visiondeploy.types import Array, Precision, Sample, Session, Split, Status, Task
+from visiondeploy.pipeline.surprises import surprises
+from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task
 
 # 1: paired blocks against eager fp32
 VERSION = 1
@@ -41,10 +43,7 @@ class Contender:
     folder: Path
     size_bytes: int
     parameters: int
-    realised: Mapping[str, int]
-    stored: Mapping[str, int]
-    providers: Mapping[str, int]
-    surprises: tuple[str, ...] = ()
+    realised: Realised
 
 
 def measure(
@@ -150,9 +149,9 @@ def _row(
         backend=contender.backend,
         precision=contender.precision,
         status=Status.OK,
-        realised=dict(contender.realised),
-        stored=dict(contender.stored),
-        providers=dict(contender.providers),
+        realised=contender.realised.counts(),
+        stored=contender.realised.stored,
+        providers=dict(Counter(layer.provider for layer in contender.realised.layers)),
         parameters=contender.parameters,
         size_bytes=contender.size_bytes,
         peak_rss_bytes=memory,
@@ -162,7 +161,7 @@ def _row(
         else AgreementRow.of(compared.agreements[contender.name]),
         latency_ms=latency.as_latency(),
         speedup=latency.as_speedup(),
-        surprises=contender.surprises,
+        surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
     )
 
 

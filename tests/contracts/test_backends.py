@@ -120,7 +120,7 @@ def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch) -> None
 
 
 def test_an_unknown_backend_is_told_what_exists() -> None:
-    with pytest.raises(UsageError, match="no backend 'openvin': did you mean 'openvino'.*auto"):
+    with pytest.raises(UsageError, match=r"no backend 'openvin': did you mean 'openvino'.*auto"):
         backend_of("openvin")
 
 

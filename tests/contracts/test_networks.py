@@ -46,7 +46,7 @@ class TestEveryNetwork:
         assert torch.equal(found.module(image), network.module.eval()(image))
 
     def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
-        with pytest.raises(UsageError, match="no option 'model.options.nosuch'"):
+        with pytest.raises(UsageError, match=r"no option 'model.options.nosuch'"):
             create(name, {"nosuch": 1}, classes=2)
 
 
@@ -56,5 +56,5 @@ def test_a_misspelt_option_is_told_the_nearest() -> None:
 
 
 def test_an_unknown_network_is_told_what_exists() -> None:
-    with pytest.raises(UsageError, match="did you mean 'unet'.*Known: .*unet"):
+    with pytest.raises(UsageError, match=r"did you mean 'unet'.*Known: .*unet"):
         settings_of("unte", {})

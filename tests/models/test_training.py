@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_the_rate_rises_then_falls_to_nearly_nothing(schedule) -> None:
     rates = [learning_rate(step, settings) for step in range(200)]
     peak = int(np.argmax(rates))
     assert math.isclose(max(rates), 0.01)
-    assert all(a <= b for a, b in zip(rates[:peak], rates[1 : peak + 1], strict=True))
-    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert all(a <= b for a, b in pairwise(rates[: peak + 1]))
+    assert all(a >= b for a, b in pairwise(rates[peak:]))
     assert rates[-1] < 1e-4
     assert (peak > 40) == (schedule == "one-cycle")

@@ -20,7 +20,7 @@ from visiondeploy.pipeline.recipe import (
     parse_recipe,
     resolve,
 )
-from visiondeploy.types import Precision
+from visiondeploy.types import Precision, Settings
 
 SMALL = 'name = "mine"\ntask = "segmentation"\n[model]\nname = "unet"\n'
 JARGON = ("pydantic", "http", "validation error", "Input should", "extra_forbidden", "type=", "Traceback")
@@ -84,6 +84,8 @@ BAD: list[tuple[str, str, str]] = [
     ("", "[limits]\nagremeent = 0.9", "there is no key 'limits.agremeent': did you mean 'limits.agreement'?"),
     ("precison = 'fp16'\n", "", "there is no key 'precison': did you mean 'precision'?"),
     ("agreement = 0.9\n", "", "there is no key 'agreement': did you mean 'limits.agreement'?"),
+    ("", "[data]\nsteps = 9", "there is no key 'data.steps': did you mean 'train.steps'?"),
+    ("", "[trian]\nheight = 9", "there is no key 'trian.height': did you mean 'train.height'?"),
     ("", "[limit]\nagreement = 0.9", "there is no key 'limit.agreement': did you mean 'limits.agreement'?"),
     ("", "[limit]\nagreement = 0.9\nstrict = true", "there is no key 'limit': did you mean 'limits'?"),
     ("", "[input]\ncolour = 3", "known are input.height, input.width, input.mean, input.std."),
@@ -94,7 +96,7 @@ BAD: list[tuple[str, str, str]] = [
     ("precision = 'int9'\n", "", "precision is 'int9', expected one of fp32, fp16, int8: did you mean 'int8'?"),
     ("precision = 'bf'\n", "", "precision is 'bf', expected one of fp32, fp16, int8."),
     ("backend = 5\n", "", 'backend is 5, expected text: write "5".'),
-    ("limits = 5\n", "", "limits is 5, expected a section with the keys agreement, sqnr_db, max_drop, strict."),
+    ("limits = 5\n", "", f"limits is 5, expected a section with the keys {', '.join(LimitSettings.model_fields)}."),
     ("", "[limits]\nstrict = 1", "limits.strict is 1, expected true or false."),
     ("", "[limits]\nstrict = 'yes'", "limits.strict is 'yes', expected true or false: write true."),
     ("", "[limits]\nagreement = true", "limits.agreement is true, expected a number from 0 to 1."),
@@ -118,7 +120,7 @@ BAD: list[tuple[str, str, str]] = [
     ("", "[input]\nstd = [1, 0, 1]", "input.std[1] is 0, expected a number above 0."),
     ("", "[limits]\nagreement = 1.01", "limits.agreement is 1.01, expected a number from 0 to 1."),
     ("", "[limits]\nagreement = nan", "limits.agreement is nan, expected a finite number from 0 to 1."),
-    ("", "[limits]\nsqnr_db = -inf", "limits.sqnr_db is -inf, expected a finite number."),
+    ("", "[limits]\nexport_sqnr_db = -inf", "limits.export_sqnr_db is -inf, expected a finite number."),
     ("", "[input]\nmean = [0, nan, 0]", "input.mean[1] is nan, expected a finite number."),
     ("", "[model.options]\nrate = inf", "model.options.rate is inf, expected a finite number."),
     ("", "checkpoint = ''", "model.checkpoint is '', expected text that is not empty."),
@@ -215,7 +217,7 @@ class TestSet:
             (".a=5", "has an empty key"),
             ("limits.=5", "has an empty key"),
             ("limits..agreement=5", "has an empty key"),
-            ("limits=5", "--set limits=5: limits is 5, expected a section with the keys agreement, sqnr_db"),
+            ("limits=5", "--set limits=5: limits is 5, expected a section with the keys agreement, "),
             ("name.x=5", "--set name.x=5: name is a section, expected text."),
             ("limit.agreement=5", "there is no key 'limit.agreement': did you mean 'limits.agreement'?"),
             ("limits.agremeent=5", "--set limits.agremeent=5: there is no key 'limits.agremeent': did you mean"),
@@ -288,6 +290,11 @@ class TestResolve:
         assert "give --model with one of deeplab, unet, or --recipe" in sentence(lambda: resolve(None, None, [], {}))
 
 
+@pytest.mark.parametrize("name", available_recipes())
+def test_each_packaged_recipe_is_good(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
@@ -310,7 +317,7 @@ recipes = st.builds(
     limits=st.builds(
         LimitSettings,
         agreement=st.floats(0, 1),
-        sqnr_db=numbers,
+        export_sqnr_db=numbers,
         max_drop=st.floats(0, 100),
         strict=st.booleans(),
     ),
@@ -334,9 +341,13 @@ class TestRoundTrip:
 
     def test_a_field_that_may_be_none_is_none_by_default(self) -> None:
         """TOML has no null, so a None that is not the default would be lost."""
-        for section in (Recipe, ModelSettings, DataSettings, InputSettings, LimitSettings):
+        sections: list[type[Settings]] = [Recipe]
+        for section in sections:
             for field in section.model_fields.values():
-                assert type(None) not in getattr(field.annotation, "__args__", ()) or field.default is None
+                kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+                assert type(None) not in kinds or field.default is None
+                sections += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)]
+        assert len(sections) > 4
 
     @settings(max_examples=200, deadline=None, derandomize=True)
     @given(st.text(max_size=40), st.sampled_from([*Recipe.model_fields, "limits.agreement", "input.std", "model.name"]))

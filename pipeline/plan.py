@@ -1,0 +1,134 @@
+"""What a recipe means on this machine, found out before any stage runs and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visiondeploy.benchmarks.environment import capture, has_vnni
+from visiondeploy.benchmarks.report.schema import Environment
+from visiondeploy.calibration.observers import observer_of
+from visiondeploy.errors import BackendUnavailable, UsageError
+from visiondeploy.models.checkpoint import read_spec
+from visiondeploy.models.data.table import open_dataset
+from visiondeploy.models.spec import InputSpec, NetworkSpec
+from visiondeploy.models.table import check_name
+from visiondeploy.pipeline.backends.base import Backend, require
+from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
+from visiondeploy.pipeline.recipe import Recipe
+from visiondeploy.types import Dataset
+
+if TYPE_CHECKING:
+    from visiondeploy.types import Array, Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with its data set, network, backends and machine. Each is found out on first use and kept."""
+
+    recipe: Recipe
+
+    def check(self) -> None:
+        """Raise now what could only be found after minutes of training: names, splits, backends, precision."""
+        data = self.recipe.data
+        if self.recipe.model.checkpoint is None:
+            check_name(self.recipe.model.name)
+        observer_of(self.recipe.calibration.observer)
+        for split in dict.fromkeys((data.train, data.val, data.calibration)):
+            self.dataset.split(split)
+        _ = self.spec, self.backends
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set, opened; its samples are read when they are asked for."""
+        return open_dataset(self.recipe.data.dataset, self.recipe.data.options)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """This machine with the recipe's threads."""
+        return capture(self.recipe.threads)
+
+    @cached_property
+    def backends(self) -> tuple[Backend, ...]:
+        """What the recipe asks for; "auto" is every engine backend that is installed and runs the precision."""
+        wanted = self.recipe.backend
+        if wanted != "auto":
+            backend = backend_of(wanted)
+            require(backend, self.recipe.precision)
+            return (backend,)
+        found = [BACKENDS[name] for name in AUTO]
+        usable = tuple(b for b in found if not b.unavailable() and self.recipe.precision in b.precisions)
+        if not usable:
+            reasons = "; ".join(f"{b.name}: {b.unavailable()}" for b in found)
+            raise BackendUnavailable(f"no engine backend can be used here: {reasons}.")
+        return usable
+
+    @cached_property
+    def spec(self) -> NetworkSpec:
+        """What is known of the network before it is there, without torch."""
+        recipe = self.recipe
+        if recipe.model.checkpoint is not None:
+            spec = read_spec(Path(recipe.model.checkpoint))
+            wanted = (recipe.input.height or spec.input.height, recipe.input.width or spec.input.width)
+            if spec.classes != self.dataset.classes:
+                raise UsageError(
+                    f"the checkpoint {recipe.model.checkpoint} knows {len(spec.classes)} classes "
+                    f"({', '.join(spec.classes[:3])}, …), the data set {self.dataset.name} has "
+                    f"{len(self.dataset.classes)} ({', '.join(self.dataset.classes[:3])}, …): name its own data "
+                    "set with --dataset."
+                )
+            size = {"height": wanted[0], "width": wanted[1]}
+            return spec.model_copy(update={"input": spec.input.model_copy(update=size)})
+        height, width = recipe.input.height, recipe.input.width
+        if height is None or width is None:
+            first = self.dataset.split(recipe.data.train)[0].image.shape
+            height, width = height or first[0], width or first[1]
+        return NetworkSpec(
+            architecture=recipe.model.name,
+            options=recipe.model.options,
+            task=recipe.task,
+            classes=self.dataset.classes,
+            palette=self.dataset.palette,
+            ignore_index=self.dataset.ignore_index,
+            input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of the build's folder."""
+        parts = [self.recipe.name, self.dataset.name, str(self.recipe.precision)]
+        if self.recipe.backend != "auto":
+            parts.append(self.recipe.backend)
+        if self.dataset.name == "synthetic":
+            parts.remove("synthetic")
+        return "-".join(parts)
+
+    @cached_property
+    def task(self) -> Task:
+        """The task of the network."""
+        from visiondeploy.models.tasks.table import task_of
+
+        return task_of(self.spec)
+
+    @cached_property
+    def samples(self) -> list[Mapping[str, Array]]:
+        """The feeds that parity is measured on: the first images of the validation split."""
+        split = self.dataset.split(self.recipe.data.val)
+        count = min(self.recipe.limits.parity_images, len(split))
+        return [self.task.preprocess([split[index].image]) for index in range(count)]
+
+    @cached_property
+    def validation(self) -> str:
+        """The digest of the validation split, which parity and quality are measured on."""
+        return self.dataset.digest(self.recipe.data.val)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of int8 weights: what the recipe says, or what this CPU multiplies without saturating."""
+        bits = self.recipe.calibration.weight_bits
+        if bits != "auto":
+            return bits
+        return 8 if has_vnni() else 7

@@ -1,0 +1,297 @@
+"""The stages of a build, each through the store: its inputs, its settings, its key, and the check of its parity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from visiondeploy.benchmarks.environment import fingerprint
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row
+from visiondeploy.errors import GateFailed
+from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.backends.base import Backend
+from visiondeploy.pipeline.backends.table import BACKENDS
+from visiondeploy.pipeline.events import Events
+from visiondeploy.pipeline.folder import StageRecord
+from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.stages import compile as compiling
+from visiondeploy.pipeline.stages import convert, export, quantise, train
+from visiondeploy.pipeline.stages import measure as measuring
+from visiondeploy.pipeline.store import Artifact, Step, Store, sha256_file, tool_versions
+from visiondeploy.types import Layer, Precision, Realised
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An engine with the backend that made it and the check of its parity."""
+
+    backend: Backend
+    precision: Precision
+    artifact: Artifact
+    check: Check
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all its files."""
+        return sum(record.size for record in self.artifact.files.values())
+
+    @property
+    def realised(self) -> Realised:
+        """The layers as the runtime executes them."""
+        meta = self.artifact.meta
+        return Realised(tuple(Layer(**layer) for layer in meta["layers"]), dict(meta["stored"]))
+
+
+@dataclass
+class Walk:
+    """One build under way: its plan, the store, and what the stages found so far."""
+
+    plan: Plan
+    store: Store
+    events: Events
+    trained: bool = True
+    checks: list[Check] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
+
+    def network(self) -> Artifact:
+        """Train, or take a checkpoint over."""
+        recipe, spec, data = self.plan.recipe, self.plan.spec, self.plan.recipe.data
+        if recipe.model.checkpoint is not None:
+            folder = Path(recipe.model.checkpoint)
+            inputs = {name: sha256_file(folder / name) for name in ("network.json", "weights.safetensors")}
+            step = Step("load", train.VERSION, inputs, spec, tool_versions("safetensors"))
+            return self._network("load", step, lambda out: train.load(folder, spec, out))
+        inputs = {"train": self.plan.dataset.digest(data.train), "validation": self.plan.validation}
+        settings = {
+            "spec": spec.model_dump(mode="json"),
+            "train": recipe.train.model_dump(mode="json"),
+            "augment": recipe.augment.model_dump(mode="json"),
+        }
+        step = Step("train", train.VERSION, inputs, settings, tool_versions(*train.TOOLS))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return train.train(
+                spec,
+                self.plan.dataset,
+                (data.train, data.val),
+                recipe.train,
+                recipe.augment,
+                self.store.work(step.key),
+                out,
+                self.events.progress,
+            )
+
+        return self._network("train", step, make)
+
+    def _network(self, stage: str, step: Step, make: Callable[[Path], Mapping[str, Any]]) -> Artifact:
+        made = self._run(stage, step, "network", make, _trained_note)
+        self.trained = made.meta["steps"] > 0
+        return made
+
+    def export(self, network: Artifact) -> Artifact:
+        """To ONNX and TorchScript."""
+        settings: dict[str, Any] = {
+            "export": self.plan.recipe.export.model_dump(mode="json"),
+            "parity_images": self.plan.recipe.limits.parity_images,
+        }
+        inputs = {"network": network.digest, "validation": self.plan.validation}
+        step = Step("export", export.VERSION, inputs, settings, tool_versions(*export.TOOLS))
+        threads = self.plan.recipe.threads
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return export.export(network.folder, self.plan.samples, self.plan.recipe.export, threads, out)
+
+        made = self._run("export", step, "exported", make, lambda meta: f"{meta['nodes']} nodes, {_said(meta)}")
+        for kind in ("onnx", "torchscript"):
+            self._check(f"parity export {kind}", made, kind, self.plan.recipe.limits.export_sqnr_db, pixels=False)
+        return made
+
+    def precise(self, exported: Artifact) -> Artifact:
+        """The ONNX graph in the precision that was asked for."""
+        recipe = self.plan.recipe
+        if recipe.precision is Precision.FP32:
+            return exported
+        inputs = {"exported": exported.digest, "validation": self.plan.validation}
+        images = recipe.limits.parity_images
+        if recipe.precision is Precision.FP16:
+            step = Step("convert", convert.VERSION, inputs, {"parity_images": images}, tool_versions(*convert.TOOLS))
+
+            def make(out: Path) -> Mapping[str, Any]:
+                return convert.convert(exported.folder, self.plan.task, self.plan.samples, recipe.threads, out)
+
+            made = self._run("convert", step, "onnx", make, _said)
+            self._check("parity fp16", made, "onnx", recipe.limits.convert_sqnr_db, pixels=True)
+            return made
+        settings: dict[str, Any] = {
+            "calibration": recipe.calibration.model_dump(mode="json"),
+            "weight_bits": self.plan.weight_bits,
+            "parity_images": images,
+            "spec": self.plan.spec.input.model_dump(mode="json"),
+        }
+        inputs |= {"calibration": self.plan.dataset.digest(recipe.data.calibration)}
+        step = Step("quantise", quantise.VERSION, inputs, settings, tool_versions(*quantise.TOOLS))
+
+        def make_int8(out: Path) -> Mapping[str, Any]:
+            return quantise.quantise(
+                exported.folder,
+                self.plan.task,
+                self.plan.dataset.split(recipe.data.calibration),
+                self.plan.samples,
+                recipe.calibration,
+                self.plan.weight_bits,
+                recipe.threads,
+                out,
+                self.events.progress,
+            )
+
+        made = self._run("quantise", step, "onnx", make_int8, lambda meta: f"{meta['images']} images, {_said(meta)}")
+        self._check("parity int8", made, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
+        return made
+
+    def compile(self, network: Artifact, exported: Artifact, ready: Artifact) -> list[Compiled]:
+        """One engine for each backend. The ones that fail parity are named; none left is an error."""
+        sources = {"network": network, "torchscript": exported, "onnx": ready}
+        compiled = []
+        for backend in self.plan.backends:
+            source = sources[backend.source]
+            artifact = self._compile(backend, source)
+            limit = self.plan.recipe.limits.compile_sqnr_db
+            found = AgreementRow.model_validate(artifact.meta["parity"][backend.name])
+            check = gate.parity_check(f"parity {backend.name}", found, limit, None)
+            compiled.append(Compiled(backend, self.plan.recipe.precision, artifact, check))
+        good = [engine for engine in compiled if engine.check.status == "PASS"]
+        if not good:
+            said = "; ".join(f"{e.check.name}: {e.check.found}, limit {e.check.limit}" for e in compiled)
+            raise GateFailed(
+                f"no engine computes what its source does ({said}): the runtime is at fault; try another backend."
+            )
+        for engine in compiled:
+            if engine not in good:
+                self.events.warn(f"{engine.backend.name} is left out: {engine.check.name} {engine.check.found}.")
+        self.checks += [engine.check for engine in good]
+        return good
+
+    def baseline(self, network: Artifact) -> Compiled:
+        """The network itself as an engine: what every row is compared with."""
+        backend = BACKENDS[measuring.BASELINE]
+        artifact = self._compile(backend, network)
+        found = AgreementRow.model_validate(artifact.meta["parity"][backend.name])
+        return Compiled(backend, Precision.FP32, artifact, gate.parity_check("baseline", found, 0.0, None))
+
+    def _compile(self, backend: Backend, source: Artifact) -> Artifact:
+        reference = {"network": "pytorch", "torchscript": "torchscript", "onnx": "onnxruntime"}[backend.source]
+        tools = tool_versions(*backend.packages, *BACKENDS[reference].packages)
+        settings: dict[str, Any] = {
+            "backend": backend.name,
+            "threads": self.plan.recipe.threads,
+            "parity_images": self.plan.recipe.limits.parity_images,
+            "machine": fingerprint(self.plan.environment),
+        }
+        inputs = {"source": source.digest, "validation": self.plan.validation}
+        step = Step("compile", compiling.VERSION, inputs, settings, tools)
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return compiling.compile_engine(
+                backend,
+                BACKENDS[reference],
+                source.folder,
+                self.plan.task,
+                self.plan.samples,
+                self.plan.recipe.threads,
+                out,
+            )
+
+        def note(meta: Mapping[str, Any]) -> str:
+            kinds = Counter(layer["compute"] for layer in meta["layers"])
+            return ", ".join(f"{count} layers {kind}" for kind, count in kinds.most_common())
+
+        return self._run(f"compile {backend.name}", step, "engine", make, note)
+
+    def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> list[Row]:
+        """Baseline and engines in one run."""
+        recipe = self.plan.recipe
+        inputs = {
+            "baseline": baseline.artifact.digest,
+            "validation": self.plan.validation,
+            **{engine.backend.name: engine.artifact.digest for engine in engines},
+        }
+        settings: dict[str, Any] = {
+            "bench": recipe.bench.model_dump(mode="json"),
+            "name": recipe.name,
+            "precision": recipe.precision,
+            "threads": recipe.threads,
+            "machine": fingerprint(self.plan.environment),
+        }
+        tools = tool_versions(*measuring.TOOLS, *(p for b in BACKENDS.values() for p in b.packages))
+        step = Step("measure", measuring.VERSION, inputs, settings, tools)
+        contenders = [self.contender(baseline, network)]
+        contenders += [self.contender(e, network) for e in engines if e.backend.name != measuring.BASELINE]
+
+        def make(out: Path) -> Mapping[str, Any]:
+            split = self.plan.dataset.split(recipe.data.val)
+            rows = measuring.measure(
+                contenders, self.plan.spec, split, recipe.bench, recipe.threads, self.events.progress
+            )
+            return {"rows": [row.model_dump(mode="json") for row in rows]}
+
+        made = self._run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
+        return [Row.model_validate(row) for row in made.meta["rows"]]
+
+    def contender(self, engine: Compiled, network: Artifact) -> measuring.Contender:
+        """An engine as the measure stage wants it."""
+        recipe, name = self.plan.recipe, engine.backend.name
+        return measuring.Contender(
+            name=f"{recipe.name}-{engine.precision}-{name}",
+            model=recipe.name,
+            backend=name,
+            precision=engine.precision,
+            folder=engine.artifact.folder,
+            size_bytes=engine.size_bytes,
+            parameters=network.meta["parameters"],
+            realised=engine.realised,
+        )
+
+    def _check(self, name: str, artifact: Artifact, kind: str, sqnr_db: float, *, pixels: bool) -> None:
+        found = AgreementRow.model_validate(artifact.meta["parity"][kind])
+        # The classes of a network with random weights hang on its noise.
+        agreement = self.plan.recipe.limits.agreement if pixels and self.trained else None
+        self.checks.append(gate.parity_check(name, found, sqnr_db, agreement))
+
+    def _run(
+        self,
+        stage: str,
+        step: Step,
+        kind: str,
+        make: Callable[[Path], Mapping[str, Any]],
+        note: Callable[[Mapping[str, Any]], str],
+    ) -> Artifact:
+        self.events.start(stage)
+        ran = self.store.run(step, kind, make)
+        self.events.end(stage, ran.seconds, ran.cached, note(ran.artifact.meta))
+        self.stages.append(StageRecord(name=stage, key=step.key, digest=ran.artifact.digest, meta=_small(ran.artifact)))
+        return ran.artifact
+
+
+def _trained_note(meta: Mapping[str, Any]) -> str:
+    """What came out of training, in a few words."""
+    if not meta["steps"]:
+        return "random weights"
+    metrics = [
+        f"{name} {value:.3f}" for entry in meta["history"][-1:] for name, value in entry.items() if name != "step"
+    ]
+    return ", ".join([f"{meta['steps']} steps", *metrics])
+
+
+def _said(meta: Mapping[str, Any]) -> str:
+    """The parity of a stage, in a few words."""
+    found = [AgreementRow.model_validate(row) for row in meta["parity"].values()]
+    worst = min((row.sqnr_db for row in found if row.sqnr_db is not None), default=None)
+    return "equal to the stage before" if worst is None else f"SQNR {worst:.1f} dB to the stage before"
+
+
+def _small(artifact: Artifact) -> dict[str, Any]:
+    """What a stage recorded, without what stands elsewhere in `build.json`."""
+    return {name: value for name, value in artifact.meta.items() if name not in {"layers", "rows", "history"}}
