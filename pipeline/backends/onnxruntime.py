@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends.base import Source, not_installed
-from visiondeploy.pipeline.backends.onnx_weights import stored_types
+from visiondeploy.pipeline.backends.onnx_file import stored_types
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.onnx"

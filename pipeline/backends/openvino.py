@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends.base import Source, not_installed
-from visiondeploy.pipeline.backends.onnx_weights import stored_types
+from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.xml"
 ONNX = "model.onnx"
-STORED = "stored.json"
+DESCRIPTION = "engine.json"
 LAYERS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
 COMPUTE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 
@@ -36,8 +37,6 @@ class OpenVinoBackend:
 
     def compile(self, source: Path, folder: Path) -> None:
         """Convert the ONNX file; the types in the graph stay as they are."""
-        import json
-
         import openvino as ov
 
         try:
@@ -45,16 +44,18 @@ class OpenVinoBackend:
         except RuntimeError as error:
             raise InputError(f"OpenVINO does not read {ONNX}: {_reason(error)}") from None
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
-        (folder / STORED).write_text(json.dumps(stored_types(source / ONNX)) + "\n", encoding="utf-8")
+        # OpenVINO merges names where it merges nodes; the graph's own names are what callers know.
+        names = io_names(source / ONNX)
+        description = {"inputs": names[0], "outputs": names[1], "stored": stored_types(source / ONNX)}
+        (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
     def load(self, folder: Path, threads: int) -> Session:
         """A compiled model with one stream, for latency."""
-        return OpenVinoSession(_compiled(folder / MODEL, threads))
+        description = _description(folder)
+        return OpenVinoSession(_compiled(folder / MODEL, threads), description["inputs"], description["outputs"])
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """The layers of OpenVINO's execution graph with the precision that it names for each."""
-        import json
-
         layers = []
         for node in _compiled(folder / MODEL, threads).get_runtime_model().get_ops():
             info = node.get_rt_info()
@@ -62,7 +63,15 @@ class OpenVinoBackend:
             if kind in LAYERS:
                 precision = str(info["runtimePrecision"].astype(str))
                 layers.append(Layer(node.get_friendly_name(), kind, COMPUTE.get(precision, precision), "cpu"))
-        return Realised(tuple(layers), json.loads((folder / STORED).read_text(encoding="utf-8")))
+        return Realised(tuple(layers), _description(folder)["stored"])
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / DESCRIPTION} cannot be read ({error}): build the engine anew.") from None
+    return found
 
 
 def _compiled(path: Path, threads: int) -> Any:
@@ -90,27 +99,37 @@ def _reason(error: Exception) -> str:
 class OpenVinoSession:
     """A compiled model as a session."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, inputs: list[str], outputs: list[str]) -> None:
         self._request = compiled.create_infer_request()
-        self.inputs = tuple(_tensor(port) for port in compiled.inputs)
-        self.outputs = tuple(_tensor(port) for port in compiled.outputs)
-        self._ports = list(compiled.outputs)
+        self._inputs = {name: _port(compiled.inputs, name) for name in inputs}
+        self._outputs = {name: _port(compiled.outputs, name) for name in outputs}
+        self.inputs = tuple(_tensor(name, port) for name, port in self._inputs.items())
+        self.outputs = tuple(_tensor(name, port) for name, port in self._outputs.items())
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once. The inputs are read in place, the outputs copied out."""
-        found = self._request.infer(feeds, share_inputs=True, share_outputs=False)
-        return {spec.name: found[port] for spec, port in zip(self.outputs, self._ports, strict=True)}
+        named = {self._inputs[name]: feed for name, feed in feeds.items()}
+        found = self._request.infer(named, share_inputs=True, share_outputs=False)
+        return {name: found[port] for name, port in self._outputs.items()}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._request = None
-        self._ports = []
+        self._inputs, self._outputs = {}, {}
 
 
-def _tensor(port: Any) -> TensorSpec:
+def _port(ports: Any, name: str) -> Any:
+    """The input or output that carries a name of the graph. Raises `InputError`."""
+    for port in ports:
+        if name in port.get_names():
+            return port
+    raise InputError(f"the engine has no input or output '{name}': build it anew.")
+
+
+def _tensor(name: str, port: Any) -> TensorSpec:
     shape = tuple(
         axis.get_length() if axis.is_static else f"axis{number}" for number, axis in enumerate(port.get_partial_shape())
     )
-    return TensorSpec(port.get_any_name(), str(port.get_element_type().to_dtype()), shape)
+    return TensorSpec(name, str(port.get_element_type().to_dtype()), shape)

@@ -14,18 +14,21 @@ import click
 from visiondeploy import __version__
 from visiondeploy.errors import VisionDeployError, unknown_name
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "build": ("visiondeploy.pipeline.cli.build", "Train or load, export, convert, compile and measure a network."),
-    "bench": ("visiondeploy.pipeline.cli.bench", "Compare built engines with PyTorch: accuracy, latency, memory."),
-    "train": ("visiondeploy.pipeline.cli.train", "Only train: the first stage of `build`."),
-    "export": ("visiondeploy.pipeline.cli.export", "Train or load, then export to ONNX and TorchScript."),
-    "models": ("visiondeploy.pipeline.cli.models", "List networks, recipes, backends and data sets."),
-    "doctor": ("visiondeploy.pipeline.cli.doctor", "Say what this machine can build and run, and what is missing."),
+PACKAGE = "visiondeploy.pipeline.cli"
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "build": ("build", "command", "Train or load, export, convert, compile and measure a network."),
+    "bench": ("bench", "command", "Compare built engines with PyTorch: accuracy, latency, memory."),
+    "train": ("stages", "train", "Only train: the first stage of `build`."),
+    "export": ("stages", "export", "Train or load, then export to ONNX and TorchScript."),
+    "compile": ("stages", "compile_", "All stages of `build` but the measurement."),
+    "models": ("models", "command", "List networks, recipes, backends and data sets."),
+    "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),
 }
+"""Module, attribute and one line of help of each command, in the order of the help text."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules with a `command`, imported on first use."""
+    """A group whose commands stand in a table and are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""
@@ -35,7 +38,8 @@ class LazyGroup(click.Group):
         """Import a command; None for a name that is not in the table."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"{PACKAGE}.{module}"), attribute)
         return command
 
     def resolve_command(
@@ -49,7 +53,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without importing a command."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import recipe_of, recipe_options
+from visiondeploy.pipeline.cli.options import precision_options, recipe_of, recipe_options
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.build import Built
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @recipe_options
-@click.option("--precision", metavar="P", help="fp32, fp16 or int8.")
-@click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.')
+@precision_options
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(

@@ -48,6 +48,19 @@ def recipe_options(command: Command) -> Command:
     return command
 
 
+PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
+    click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
+)
+
+
+def precision_options(command: Command) -> Command:
+    """Add precision and backend to a command."""
+    for option in reversed(PRECISION_OPTIONS):
+        command = option(command)
+    return command
+
+
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:
     """The recipe that a command line means: the shared options as click gave them, and fields by dotted key.
 

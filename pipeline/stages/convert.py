@@ -37,6 +37,7 @@ def convert(source: Path, task: Task, samples: Feeds, threads: int, folder: Path
     """Write `model.onnx` in float16; return its parity with the fp32 graph and what was kept in fp32."""
     import onnx
     from onnxruntime.transformers import float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
@@ -49,6 +50,10 @@ def convert(source: Path, task: Task, samples: Feeds, threads: int, folder: Path
         disable_shape_infer=False,
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
     )
+    # The converter puts its casts at the end of the list of nodes.
+    sorted_model = OnnxModel(model)
+    sorted_model.topological_sort()
+    model = sorted_model.model
     onnx.checker.check_model(model)
     save_onnx(model, folder / "model.onnx")
     backend = BACKENDS["onnxruntime"]

@@ -1,4 +1,4 @@
-"""In which type an ONNX file keeps the weights of its convolutions and matrix products."""
+"""What an ONNX file says of itself: names of inputs and outputs, and the types that weights are kept in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from pathlib import Path
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 NAMES = {1: "fp32", 10: "fp16", 16: "bf16", 3: "int8", 2: "int8"}
+
+
+def io_names(path: Path) -> tuple[list[str], list[str]]:
+    """The names of the graph's inputs and outputs, in order."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return [value.name for value in graph.input], [value.name for value in graph.output]
 
 
 def stored_types(path: Path) -> dict[str, int]:
