@@ -63,7 +63,7 @@ class DataSettings(Settings):
     train: Text = "train"
     val: Text = "val"
     calibration: Text = "train"
-    options: dict[str, Option] = Field(default_factory=dict)
+    options: dict[str, Option | tuple[Option, ...]] = Field(default_factory=dict)
 
 
 class InputSettings(Settings):

@@ -58,33 +58,38 @@ class Walk:
 
     def network(self) -> Artifact:
         """Train, or take a checkpoint over."""
-        recipe, spec, data = self.plan.recipe, self.plan.spec, self.plan.recipe.data
+        recipe, spec = self.plan.recipe, self.plan.spec
         if recipe.model.checkpoint is not None:
             folder = Path(recipe.model.checkpoint)
             inputs = {name: sha256_file(folder / name) for name in ("network.json", "weights.safetensors")}
             step = Step("load", train.VERSION, inputs, spec, tool_versions("safetensors"))
             return self._network("load", step, lambda out: train.load(folder, spec, out))
-        inputs = {"train": self.plan.dataset.digest(data.train), "validation": self.plan.validation}
+        step = self._training_step()
+        return self._network("train", step, lambda out: self._train(step, out))
+
+    def follow(self) -> None:
+        """What a process of `torchrun` that is not the first one does: train along, and write nothing."""
+        step = self._training_step()
+        if self.plan.recipe.model.checkpoint is None and self.store.get(step.key) is None:
+            self._train(step, None)
+
+    def _training_step(self) -> Step:
+        recipe = self.plan.recipe
+        inputs = {"train": self.plan.dataset.digest(recipe.data.train), "validation": self.plan.validation}
         settings = {
-            "spec": spec.model_dump(mode="json"),
+            "spec": self.plan.spec.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json"),
             "augment": recipe.augment.model_dump(mode="json"),
         }
-        step = Step("train", train.VERSION, inputs, settings, tool_versions(*train.TOOLS))
+        return Step("train", train.VERSION, inputs, settings, tool_versions(*train.TOOLS))
 
-        def make(out: Path) -> Mapping[str, Any]:
-            return train.train(
-                spec,
-                self.plan.dataset,
-                (data.train, data.val),
-                recipe.train,
-                recipe.augment,
-                self.store.work(step.key),
-                out,
-                self.events.progress,
-            )
-
-        return self._network("train", step, make)
+    def _train(self, step: Step, out: Path | None) -> Mapping[str, Any]:
+        recipe = self.plan.recipe
+        splits = (recipe.data.train, recipe.data.val)
+        work = self.store.work(step.key)
+        return train.train(
+            self.plan.spec, self.plan.dataset, splits, recipe.train, recipe.augment, work, out, self.events.progress
+        )
 
     def _network(self, stage: str, step: Step, make: Callable[[Path], Mapping[str, Any]]) -> Artifact:
         made = self._run(stage, step, "network", make, _trained_note)

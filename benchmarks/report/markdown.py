@@ -32,7 +32,26 @@ def to_markdown(report: Report, title: str = "Benchmark") -> str:
             for check in report.verdict.by_severity()
         ]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_per_class(report)])
+
+
+def _per_class(report: Report) -> list[str]:
+    """The metric of every class, a column an engine, in percent; nothing where no row has it."""
+    rows = [row for row in report.rows if row.quality is not None and row.quality.per_class]
+    if not rows:
+        return []
+    first = rows[0].quality
+    names = list(first.per_class) if first is not None else []
+    lines = [
+        f"## {_escaped(first.metric if first is not None else '')} by class, in percent",
+        "",
+        _row(["class", *(_escaped(row.name) for row in rows)]),
+        _row([":---", *(["---:"] * len(rows))]),
+    ]
+    for name in names:
+        found = [row.quality.per_class[name].value if row.quality is not None else None for row in rows]
+        lines.append(_row([_escaped(name), *("–" if value is None else f"{value * 100:.2f}" for value in found)]))
+    return [*lines, ""]
 
 
 def _row(parts: list[str]) -> str:

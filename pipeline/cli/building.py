@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,9 +20,22 @@ def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
     from visiondeploy.pipeline.cli.display import Display
     from visiondeploy.pipeline.store import Store, default_root
 
+    if int(os.environ.get("RANK", "0")) > 0:
+        _follow(recipe)
     with Display() as display:
         store = Store(default_root(), on_warning=display.warn, on_wait=display.warn)
         return build(recipe, store, out, display, until)
+
+
+def _follow(recipe: Recipe) -> NoReturn:
+    """One of the other processes that `torchrun` started: train along with the first one, then leave the rest to it."""
+    from visiondeploy.pipeline.events import Silent
+    from visiondeploy.pipeline.plan import Plan
+    from visiondeploy.pipeline.store import Store, default_root
+    from visiondeploy.pipeline.walk import Walk
+
+    Walk(Plan(recipe), Store(default_root()), Silent()).follow()
+    sys.exit(0)
 
 
 def say(text: str) -> None:

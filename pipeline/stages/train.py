@@ -27,12 +27,13 @@ def train(
     settings: TrainSettings,
     augment: AugmentSettings,
     work: Path,
-    folder: Path,
+    folder: Path | None,
     report: Report,
 ) -> dict[str, Any]:
     """Train on the first split, validate on the second, and write the checkpoint and TensorBoard's events.
 
-    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random.
+    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `folder` is None in
+    the processes of a distributed run that only help the first one and write nothing.
     """
     from visiondeploy.models.checkpoint import new_network, save_network
     from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
@@ -41,7 +42,8 @@ def train(
 
     network = new_network(spec, settings.seed)
     if settings.steps == 0:
-        save_network(network, folder)
+        if folder is not None:
+            save_network(network, folder)
         return _meta(network.module, 0, 0.0, [])
     trained = run(
         network,
@@ -54,8 +56,9 @@ def train(
         work / "tensorboard",
         report,
     )
-    save_network(trained.network, folder)
-    shutil.copytree(work / "tensorboard", folder / "tensorboard")
+    if folder is not None:
+        save_network(trained.network, folder)
+        shutil.copytree(work / "tensorboard", folder / "tensorboard")
     return _meta(trained.network.module, settings.steps, trained.seconds, trained.history)
 
 
