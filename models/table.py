@@ -6,7 +6,6 @@ on first use, so that reading the table costs no torch.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from visiondeploy.errors import UsageError, unknown_name
+from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Settings
 
 if TYPE_CHECKING:
@@ -53,13 +53,7 @@ def settings_of(architecture: str, options: Mapping[str, Any]) -> Settings:
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, kind.model_fields, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"It has: {', '.join(kind.model_fields)}."
-            raise UsageError(f"network '{architecture}' has no option 'model.options.{name}': {hint}") from None
-        raise UsageError(f"model.options.{name} = {first['input']!r}: {first['msg'].lower()}.") from None
+        raise UsageError(f"model.options of network '{architecture}': {first_problem(error, kind)}") from None
 
 
 def create(architecture: str, options: Mapping[str, Any], classes: int) -> nn.Module:

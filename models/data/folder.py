@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from visiondeploy.errors import InputError, unknown_name
 from visiondeploy.models.data.images import read_image, read_mask
-from visiondeploy.models.data.validation import first_problem
+from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Sample, Settings
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.data.folder import FolderDataset
 from visiondeploy.models.data.synthetic import SyntheticDataset, SyntheticSettings
-from visiondeploy.models.data.validation import first_problem
+from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Dataset, Settings
 
 S = TypeVar("S", bound=Settings)

@@ -46,7 +46,7 @@ class TestEveryNetwork:
         assert torch.equal(found.module(image), network.module.eval()(image))
 
     def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
-        with pytest.raises(UsageError, match=r"no option 'model.options.nosuch'"):
+        with pytest.raises(UsageError, match=r"model.options of network '.*': unknown key 'nosuch'"):
             create(name, {"nosuch": 1}, classes=2)
 
 

@@ -31,5 +31,5 @@ def test_padding_is_cropped_back_without_a_shift() -> None:
 
 
 def test_an_unknown_up_sampling_names_the_field() -> None:
-    with pytest.raises(UsageError, match=r"model.options.up = 'cubic'"):
+    with pytest.raises(UsageError, match=r"model.options of network 'unet': up = 'cubic'"):
         create("unet", {"up": "cubic"}, classes=2)
