@@ -70,6 +70,7 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, Range], weight_bits: i
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    _name_nodes(result.graph)
     writer = _Writer(result.graph, ranges, weight_bits)
     writer.quantise_activations(tensors_to_observe(model))
     int8, left = writer.quantise_weights()
@@ -178,6 +179,15 @@ class _Writer:
         copies = [TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
         del self.graph.initializer[:]
         self.graph.initializer.extend(copies)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node a name of its own: what is added is named after it, and ONNX allows none and doubles."""
+    seen: set[str] = set()
+    for number, node in enumerate(graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{number}_of_{graph.name or 'graph'}"
+        seen.add(node.name)
 
 
 def _runs_in_integers(node: onnx.NodeProto) -> bool:

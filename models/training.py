@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -188,6 +188,3 @@ def _mixed_precision(settings: TrainSettings) -> str:
 def _default_workers() -> int:
     """On the CPU the training itself keeps every core busy; workers would only take them away."""
     return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-
-
-__all__: Sequence[str] = ("Objective", "Report", "Trained", "learning_rate", "train", "validate")

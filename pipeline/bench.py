@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.report.markdown import to_markdown
 from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
@@ -16,8 +18,9 @@ from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.files import write_atomic
-from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, read_build, verify
+from visiondeploy.pipeline.files import resource_error, write_atomic
+from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, check_place, read_build, verify
+from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
 from visiondeploy.types import Dataset, Realised
@@ -36,10 +39,7 @@ class Benched:
 class _Build:
     folder: Path
     record: BuildRecord
-
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe.model_validate(self.record.recipe)
+    recipe: Recipe
 
 
 def bench(
@@ -55,7 +55,7 @@ def bench(
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, `InputError` where there is no build, `IntegrityError` where a file
-    was changed.
+    was changed, `ResourceError` where the report cannot be written.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -71,6 +71,8 @@ def bench(
     dataset = _dataset(first)
     split = dataset.split(recipe.data.val)
     contenders = _contenders(builds)
+    folder = out or first.folder.parent / f"bench-{recipe.name}-{file_name(dataset.name)}"
+    check_place(folder)
 
     events.start("bench")
     began = time.monotonic()
@@ -84,8 +86,10 @@ def bench(
         verdict=gate.verdict(checks, rows, recipe.limits, trained),
         notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
     )
-    folder = out or first.folder.parent / f"bench-{recipe.name}-{dataset.name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise resource_error(error, folder, "choose another folder with -o") from error
     write_atomic(folder / "report.json", report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
     return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
@@ -94,7 +98,8 @@ def bench(
 def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
     """The builds to be measured, and a note on those in `builds/` that are left out."""
     if folders:
-        builds = [_Build(folder, read_build(folder)[0]) for folder in folders]
+        # Under two spellings it would be measured twice.
+        builds = list({folder.resolve(): _open(folder) for folder in folders}.values())
         for build in builds[1:]:
             difference = _difference(builds[0].record, build.record)
             if difference:
@@ -109,7 +114,7 @@ def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
     builds = []
     for path in found:
         try:
-            builds.append(_Build(path.parent, read_build(path.parent)[0]))
+            builds.append(_open(path.parent))
         except InputError as error:
             notes.append(f"left out: {error}")
     builds = [build for build in builds if build.record.engines]
@@ -122,6 +127,17 @@ def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
         if build not in kept
     ]
     return sorted(kept, key=lambda build: build.folder.name), notes
+
+
+def _open(folder: Path) -> _Build:
+    record, _ = read_build(folder)
+    try:
+        return _Build(folder, record, Recipe.model_validate(record.recipe))
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InputError(
+            f"{folder / BUILD} has a recipe that this visiondeploy does not read ({where}): build it again."
+        ) from None
 
 
 def _with_engines(builds: list[_Build]) -> list[_Build]:
@@ -164,9 +180,9 @@ def _contenders(builds: Sequence[_Build]) -> list[Contender]:
             if engine.backend == BASELINE:
                 continue
             contender = _contender(build, engine)
-            if contender.name in {other.name for other in contenders}:
-                contender = replace(contender, name=f"{build.folder.name}:{engine.backend}")
-            contenders.append(contender)
+            taken = {other.name for other in contenders}
+            names = (contender.name, *(f"{place}:{engine.backend}" for place in (build.folder.name, build.folder)))
+            contenders.append(replace(contender, name=next(name for name in names if name not in taken)))
     return contenders
 
 

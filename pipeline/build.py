@@ -61,7 +61,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         engines = walk.compile(network, exported, ready)
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":
-        baseline = walk.baseline(network)
+        baseline = walk.baseline(network, engines)
         rows = walk.measure(network, baseline, engines)
 
     record = BuildRecord(

@@ -20,8 +20,12 @@ class Events(Protocol):
         """A stage is done; `note` is what came out, in a few words."""
         ...
 
+    def tell(self, message: str) -> None:
+        """Something of use while the stage runs."""
+        ...
+
     def warn(self, message: str) -> None:
-        """Something that a user should know now."""
+        """Something that is not as it should be."""
         ...
 
 
@@ -35,6 +39,9 @@ class Silent:
         """Nothing."""
 
     def end(self, stage: str, seconds: float, cached: bool, note: str) -> None:
+        """Nothing."""
+
+    def tell(self, message: str) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:

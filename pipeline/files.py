@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -82,6 +83,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
     except OSError as error:
         raise resource_error(error, path, "choose another place") from error
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that `replacing` writes under: one that stays was left by a killed process."""
+    return re.fullmatch(r"\.[0-9]+-[0-9a-f]{16}\.tmp", path.name) is not None
 
 
 def sync_folder(path: Path) -> None:

@@ -10,7 +10,9 @@ engines/BACKEND/     what the backend loads
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from visiondeploy.benchmarks.report.schema import Check, Report
 from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.pipeline.files import resource_error, sha256_file, write_atomic
+from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, write_atomic
 from visiondeploy.pipeline.store import Artifact
 from visiondeploy.types import Layer, Precision
 
@@ -29,6 +31,8 @@ BUILD = "build.json"
 
 # 1: name, until, recipe, spec, network, parameters, validation, engine, engines, parity, stages, files
 SCHEMA = "visiondeploy.build/1"
+
+_ADVICE = "choose another folder with -o"
 
 
 class _Part(BaseModel):
@@ -76,7 +80,23 @@ class BuildRecord(_Part):
 
 def check_target(folder: Path) -> None:
     """Raise now what `materialise` would raise after the stages: a target that is a file or holds something else."""
-    _files_of(folder)
+    check_place(folder)
+    try:
+        _files_of(folder)
+    except OSError as error:
+        raise resource_error(error, folder, _ADVICE) from error
+
+
+def check_place(folder: Path) -> None:
+    """Raise `ResourceError` where `folder` is no folder and cannot become one, or cannot be written."""
+    try:
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise ResourceError(f"{nearest} is a file, but a folder is needed there: {_ADVICE}.")
+        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
+    except OSError as error:
+        raise resource_error(error, folder, _ADVICE) from error
 
 
 def materialise(
@@ -97,27 +117,30 @@ def materialise(
     text = _serialise(complete, report)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
+        # Beside the folder itself, whatever it was called: "." has no name, and a lock in it would be a foreign file.
+        place = folder.resolve()
+        with FileLock(place.parent / f".{place.name}.lock"):
             earlier = _files_of(folder)
             current = {name for name, digest in files.items() if _is(folder / name, digest)}
             if current == files.keys() and earlier == files and (folder / BUILD).read_text(encoding="utf-8") == text:
                 return complete
             folder.mkdir(exist_ok=True)
+            _remove_temporaries(folder)
             # Names of both builds, so that a run that is killed here leaves nothing unaccounted for.
             unfinished = {"schema": SCHEMA, "incomplete": True, "build": {"files": {**earlier, **files}}}
             write_atomic(folder / BUILD, json.dumps(unfinished) + "\n")
             for name in earlier.keys() - files.keys():
                 (folder / name).unlink(missing_ok=True)
-            for place, artifact in artifacts.items():
+                _remove_emptied(folder, name)
+            for kind, artifact in artifacts.items():
                 for name in artifact.files:
-                    if f"{place}/{name}" not in current:
-                        target = folder / place / name
+                    if f"{kind}/{name}" not in current:
+                        target = folder / kind / name
                         target.parent.mkdir(parents=True, exist_ok=True)
                         artifact.copy(name, target)
-            _remove_empty(folder)
             write_atomic(folder / BUILD, text)
     except OSError as error:
-        raise resource_error(error, folder, "choose another folder with -o") from error
+        raise resource_error(error, folder, _ADVICE) from error
     return complete
 
 
@@ -134,7 +157,7 @@ def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
         raise InputError(f"{folder} is no build: it has no {BUILD}; make one with `deploy build`.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a build's record ({reason}): build it again.") from None
     return record, Report.from_json(text, str(path)) if "rows" in found else None
@@ -154,33 +177,50 @@ def _serialise(record: BuildRecord, report: Report | None) -> str:
 
 
 def _files_of(folder: Path) -> dict[str, str]:
-    """The files that an earlier build recorded. Raises `UsageError` for a folder that holds something else."""
+    """The files that an earlier build recorded and that are there.
+
+    Raises `UsageError` for a folder that holds something else, also where that has a `build.json` of its own.
+    """
     if not folder.exists():
         return {}
-    if not folder.is_dir():
-        raise ResourceError(f"{folder} is a file, a build needs a folder: choose another name with -o.")
-    if not (folder / BUILD).exists():
-        if any(folder.iterdir()):
+    if not (folder / BUILD).is_file():
+        # A run that was killed before its first record leaves that record's temporary file.
+        if not all(map(is_temporary, folder.iterdir())):
             raise UsageError(f"{folder} holds files but no {BUILD}: choose an empty or new folder with -o.")
         return {}
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         files = json.loads((folder / BUILD).read_text(encoding="utf-8"))["build"]["files"]
-        return {name: digest for name, digest in files.items() if _inside(name)}
+        return {name: digest for name, digest in files.items() if _is_own(folder, name)}
+    # A damaged record of ours may be written anew; what another program calls so may not.
+    if not (folder / "network" / "network.json").is_file():
+        raise UsageError(f"{folder / BUILD} is not the record of a build: choose an empty or new folder with -o.")
     return {}
 
 
-def _inside(name: str) -> bool:
-    """Whether a recorded name stays below the folder: an edited record must not delete files elsewhere."""
-    path = Path(name)
-    return not path.is_absolute() and ".." not in path.parts
+def _is_own(folder: Path, name: str) -> bool:
+    """Whether a recorded name is a file below the folder: an edited record must not delete anything elsewhere."""
+    relative, path = Path(name), folder / name
+    if relative.is_absolute() or ".." in relative.parts or relative == Path(BUILD):
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        return path.parent.resolve().is_relative_to(folder.resolve()) and (path.is_file() or path.is_symlink())
+    return False
 
 
 def _is(path: Path, digest: str) -> bool:
     return path.is_file() and not path.is_symlink() and sha256_file(path) == digest
 
 
-def _remove_empty(folder: Path) -> None:
-    """Folders that an earlier build filled and this one does not."""
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+def _remove_temporaries(folder: Path) -> None:
+    """What a killed run was writing. The lock of the folder is held, so nobody is writing it now."""
+    for path in filter(is_temporary, folder.rglob(".*.tmp")):
+        path.unlink(missing_ok=True)
+
+
+def _remove_emptied(folder: Path, name: str) -> None:
+    """Remove the folders that a removed file leaves empty; somebody else's empty folders stay."""
+    for parent in (folder / name).parents:
+        if parent == folder:
+            break
         with contextlib.suppress(OSError):
-            path.rmdir()
+            parent.rmdir()

@@ -29,17 +29,21 @@ def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float |
 def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
     """The checks of one measured engine. The quality of a network with random weights is not judged."""
     if row.status is not Status.OK:
-        return [Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=Outcome.FAIL)]
+        # An engine whose runtime is not here shows nothing, neither good nor bad.
+        status = Outcome.INCONCLUSIVE if row.status is Status.NOT_RUN else Outcome.FAIL
+        return [Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)]
     checks = []
     if trained and row.quality is not None:
-        interval = row.quality.ci95
-        low, high = (bound * POINTS for bound in (interval or (row.quality.delta, row.quality.delta)))
-        status = non_inferior((low, high), limits.max_drop) if interval else Outcome.INCONCLUSIVE
+        status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
+        if row.quality.ci95 is not None:
+            low, high = (bound * POINTS for bound in row.quality.ci95)
+            status = non_inferior((low, high), limits.max_drop)
+            found = f"{row.quality.delta * POINTS:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
         checks.append(
             Check(
                 name=f"{row.name}: {row.quality.metric}",
                 limit=f"at most {limits.max_drop:g} points below the baseline",
-                found=f"{row.quality.delta * POINTS:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}",
+                found=found,
                 status=status,
             )
         )

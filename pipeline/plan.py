@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,11 @@ from visiondeploy.types import Dataset
 
 if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
+
+
+def file_name(text: str) -> str:
+    """Text as a part of a folder's name: a data set may be called "a/b", or what its author likes."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:32] or "data"
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Plan:
     @property
     def name(self) -> str:
         """The name of the build's folder."""
-        parts = [self.recipe.name, self.dataset.name, str(self.recipe.precision)]
+        parts = [self.recipe.name, file_name(self.dataset.name), str(self.recipe.precision)]
         if self.recipe.backend != "auto":
             parts.append(self.recipe.backend)
         if self.dataset.name == "synthetic":

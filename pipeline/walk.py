@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,18 @@ class Walk:
         recipe = self.plan.recipe
         splits = (recipe.data.train, recipe.data.val)
         work = self.store.work(step.key)
+        if recipe.train.steps:
+            self.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
         return train.train(
-            self.plan.spec, self.plan.dataset, splits, recipe.train, recipe.augment, work, out, self.events.progress
+            self.plan.spec,
+            self.plan.dataset,
+            splits,
+            recipe.train,
+            recipe.augment,
+            recipe.threads,
+            work,
+            out,
+            self.events.progress,
         )
 
     def _network(self, stage: str, step: Step, make: Callable[[Path], Mapping[str, Any]]) -> Artifact:
@@ -179,9 +189,12 @@ class Walk:
         self.checks += [engine.check for engine in good]
         return good
 
-    def baseline(self, network: Artifact) -> Compiled:
-        """The network itself as an engine: what every row is compared with."""
+    def baseline(self, network: Artifact, engines: Sequence[Compiled]) -> Compiled:
+        """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
         backend = BACKENDS[measuring.BASELINE]
+        for engine in engines:
+            if engine.backend is backend:
+                return engine
         artifact = self._compile(backend, network)
         found = AgreementRow.model_validate(artifact.meta["parity"][backend.name])
         return Compiled(backend, Precision.FP32, artifact, gate.parity_check("baseline", found, 0.0, None))

@@ -74,15 +74,22 @@ def main() -> None:
     try:
         code = deploy.main(standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # rich and click make a SystemExit of a broken pipe.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # The reader of stdout (`| head`) has seen enough. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (KeyboardInterrupt, click.Abort):
-        print("deploy: interrupted; run the same command again to go on.", file=sys.stderr)
+        _say("interrupted; run the same command again to go on.")
         code = 130
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show(file=sys.stderr)
+        code = error.exit_code
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        _say(error.format_message() + (f" See `{context.command_path} --help`." if context else ""))
         code = error.exit_code
     except Exception as error:  # the last place where an error can become a sentence
         if debug:
@@ -108,5 +115,11 @@ def _explain(error: Exception) -> int:
             f"unexpected {type(error).__name__}: {reason[0] if reason else 'no message'} "
             "(a fault of visiondeploy; `deploy --debug …` shows where)"
         )
-    print(f"deploy: {message}", file=sys.stderr)
+    _say(message)
     return code
+
+
+def _say(message: str) -> None:
+    """One line on stderr, also where a name in the message has line breaks or codes for the terminal."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message)
+    print(f"deploy: {line}", file=sys.stderr)

@@ -30,7 +30,7 @@ def command(
     """
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench
-    from visiondeploy.pipeline.cli.building import say
+    from visiondeploy.pipeline.cli.building import hold, say
     from visiondeploy.pipeline.cli.display import Display
 
     with Display() as display:
@@ -44,3 +44,4 @@ def command(
     say(f"         {done.folder / 'report.md'}")
     if done.pictures:
         say(f"pictures {done.pictures}")
+    hold(done.report.verdict.checks)

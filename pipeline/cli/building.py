@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from visiondeploy.errors import GateFailed
+
 if TYPE_CHECKING:
+    from visiondeploy.benchmarks.report.schema import Check
     from visiondeploy.pipeline.build import Built, Until
     from visiondeploy.pipeline.recipe import Recipe
 
@@ -36,6 +40,13 @@ def _follow(recipe: Recipe) -> NoReturn:
 
     Walk(Plan(recipe), Store(default_root()), Silent()).follow()
     sys.exit(0)
+
+
+def hold(checks: Iterable[Check]) -> None:
+    """Raise `GateFailed` for the first check that failed."""
+    for check in checks:
+        if check.status == "FAIL":
+            raise GateFailed(f"{check.name}: {check.found}, limit: {check.limit}.")
 
 
 def say(text: str) -> None:

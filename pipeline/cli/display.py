@@ -13,11 +13,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 PLAIN_EVERY_SECONDS = 20.0
 
 
+class _Stderr(Console):
+    """A console that falls silent when its reader is gone: a training does not end because `tee` did."""
+
+    def on_broken_pipe(self) -> None:
+        """As rich's, without the exit."""
+        self.quiet = True
+
+
 class Display:
     """Shows the events of a build. A context manager, so that the terminal is whole again after an error."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = _Stderr(file=sys.stderr, highlight=False)
         self._live = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -62,6 +70,10 @@ class Display:
             self._task = None
         how = "[dim]from the store[/]" if cached else f"{seconds:6.1f} s"
         self._line(f"[green]✓[/] {stage:<20} {how:<14}  {escape(note)}", markup=True)
+
+    def tell(self, message: str) -> None:
+        """A quiet line."""
+        self._line(f"[dim]· {escape(message)}[/]", markup=True)
 
     def warn(self, message: str) -> None:
         """A sentence that stands out."""

@@ -11,6 +11,7 @@ import click
 def command() -> None:
     """Say what this machine can build and run, and what is missing."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from visiondeploy.benchmarks.environment import capture, has_fast_half, has_vnni
@@ -24,18 +25,18 @@ def command() -> None:
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     memory = f", {environment.memory_bytes / 2**30:.0f} GiB" if environment.memory_bytes else ""
-    table.add_row("cpu", f"{environment.cpu}, {threads} threads{memory}")
+    table.add_row("cpu", f"{escape(environment.cpu)}, {threads} threads{memory}")
     table.add_row("", " ".join(environment.isa))
-    table.add_row("gpu", environment.gpu or "none: TensorRT engines cannot be run or measured here")
+    table.add_row("gpu", escape(environment.gpu or "") or "none: TensorRT engines cannot be run or measured here")
     for name, backend in BACKENDS.items():
         reason = backend.unavailable()
         versions = ", ".join(f"{package} {version_of(package)}" for package in backend.packages)
-        table.add_row(name, f"[yellow]missing[/]: {reason}" if reason else f"[green]ready[/]: {versions}")
+        table.add_row(name, f"[yellow]missing[/]: {escape(reason)}" if reason else f"[green]ready[/]: {versions}")
     int8 = "8-bit weights" if has_vnni() else "7-bit weights: this CPU has no VNNI, 8-bit products would saturate"
     table.add_row("int8", int8)
     half = "computed in half" if has_fast_half() else "stored in half, computed in fp32: this CPU has no fast half"
     table.add_row("fp16", half)
     root = default_root()
     existing = next(path for path in (root, *root.parents) if path.exists())
-    table.add_row("store", f"{root}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free")
+    table.add_row("store", f"{escape(str(root))}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free")
     console.print(table)

@@ -24,7 +24,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value[0], value[1]
         parts = str(value).lower().replace("×", "x").split("x")
-        if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) == 2 and all(part.isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
             return int(parts[0]), int(parts[1])
         return self.fail(f"'{value}' is not a size: write HEIGHTxWIDTH in pixels, for example 360x480.", param, ctx)
 

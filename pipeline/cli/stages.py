@@ -23,9 +23,11 @@ def train(out: Path | None, **shared: Any) -> None:
 @recipe_options
 def export(out: Path | None, **shared: Any) -> None:
     """Train or load a network, and print the folder of its ONNX and TorchScript files, checked against PyTorch."""
-    from visiondeploy.pipeline.cli.building import run
+    from visiondeploy.pipeline.cli.building import hold, run
 
-    click.echo(run(recipe_of(shared), out, "export").folder / "onnx-fp32")
+    built = run(recipe_of(shared), out, "export")
+    click.echo(built.folder / "onnx-fp32")
+    hold(built.record.parity)
 
 
 @click.command("compile")
@@ -33,8 +35,9 @@ def export(out: Path | None, **shared: Any) -> None:
 @precision_options
 def compile_(out: Path | None, precision: str | None, backend: str | None, **shared: Any) -> None:
     """All stages but the measurement: print the folders of the engines."""
-    from visiondeploy.pipeline.cli.building import run
+    from visiondeploy.pipeline.cli.building import hold, run
 
     built = run(recipe_of(shared, {"precision": precision, "backend": backend}), out, "compile")
     for engine in built.record.engines:
         click.echo(built.folder / engine.folder)
+    hold(built.record.parity)

@@ -18,10 +18,11 @@ from visiondeploy.benchmarks.latency import measure as measure_latency
 from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.benchmarks.report.schema import AgreementRow, Row
 from visiondeploy.benchmarks.settings import BenchSettings
-from visiondeploy.errors import VisionDeployError
+from visiondeploy.errors import BackendUnavailable, VisionDeployError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
-from visiondeploy.pipeline.backends.table import BACKENDS
+from visiondeploy.pipeline.backends.base import require
+from visiondeploy.pipeline.backends.table import backend_of
 from visiondeploy.pipeline.surprises import surprises
 from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task
 
@@ -56,21 +57,20 @@ def measure(
 ) -> list[Row]:
     """One row for each contender, the first of which is the baseline.
 
-    An engine that does not load becomes a row with status "failed" and its reason; the others are
-    measured all the same. Raises where the baseline itself fails.
+    An engine that does not load becomes a row with status "failed" and its reason, one whose runtime is not
+    here a row with status "not-run"; the others are measured all the same. Raises where the baseline itself fails.
     """
     task = task_of(spec)
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
-        failed: dict[str, str] = {}
+        failed: dict[str, VisionDeployError] = {}
         for contender in contenders:
             try:
-                session = BACKENDS[contender.backend].load(contender.folder, threads)
-                sessions[contender.name] = stack.enter_context(session)
+                sessions[contender.name] = stack.enter_context(_load(contender, threads))
             except VisionDeployError as error:
                 if contender is contenders[0]:
                     raise
-                failed[contender.name] = str(error)
+                failed[contender.name] = error
         baseline = contenders[0].name
         candidates = {name: session for name, session in sessions.items() if name != baseline}
         compared = compare(
@@ -106,13 +106,19 @@ def predictions(
     rows: list[list[tuple[str, Any]]] = [[("input", s.image), ("truth", task.truth(s))] for s in samples]
     for contender in contenders:
         try:
-            session = BACKENDS[contender.backend].load(contender.folder, threads)
+            session = _load(contender, threads)
         except VisionDeployError:
             continue  # its row in the report says why
         with session:
             for row, sample in zip(rows, samples, strict=True):
                 row.append((contender.name, task.picture(sample, session.infer(task.preprocess([sample.image])))))
     return rows
+
+
+def _load(contender: Contender, threads: int) -> Session:
+    backend = backend_of(contender.backend)
+    require(backend, contender.precision)
+    return backend.load(contender.folder, threads)
 
 
 def memory_command(contender: Contender, threads: int, feeds: Mapping[str, Array]) -> list[str]:
@@ -165,14 +171,14 @@ def _row(
     )
 
 
-def _failed_row(contender: Contender, reason: str) -> Row:
+def _failed_row(contender: Contender, error: VisionDeployError) -> Row:
     return Row(
         name=contender.name,
         model=contender.model,
         backend=contender.backend,
         precision=contender.precision,
-        status=Status.FAILED,
-        reason=reason,
+        status=Status.NOT_RUN if isinstance(error, BackendUnavailable) else Status.FAILED,
+        reason=str(error),
         size_bytes=contender.size_bytes,
         parameters=contender.parameters,
     )

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from visiondeploy.calibration.observe import observe
 from visiondeploy.calibration.observers import observer_of
-from visiondeploy.calibration.scheme_cpu import quantise as quantise_cpu
-from visiondeploy.calibration.scheme_cpu import tensors_to_observe
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Array, Split, Task
@@ -34,6 +31,9 @@ def quantise(
     """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32 and what was left in float."""
     import onnx
 
+    from visiondeploy.calibration.observe import observe
+    from visiondeploy.calibration.scheme_cpu import quantise as quantise_cpu
+    from visiondeploy.calibration.scheme_cpu import tensors_to_observe
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 

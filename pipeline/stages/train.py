@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ def train(
     splits: tuple[str, str],
     settings: TrainSettings,
     augment: AugmentSettings,
+    threads: int,
     work: Path,
     folder: Path | None,
     report: Report,
@@ -35,11 +37,16 @@ def train(
     An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `folder` is None in
     the processes of a distributed run that only help the first one and write nothing.
     """
+    import torch
+
     from visiondeploy.models.checkpoint import new_network, save_network
     from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
     from visiondeploy.models.tasks.table import task_of
     from visiondeploy.models.training import train as run
 
+    # torchrun has shared the cores out among its processes.
+    if "WORLD_SIZE" not in os.environ:
+        torch.set_num_threads(threads)
     network = new_network(spec, settings.seed)
     if settings.steps == 0:
         if folder is not None:

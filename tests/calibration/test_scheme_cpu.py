@@ -156,3 +156,12 @@ def test_a_tensor_that_is_not_finite_is_named() -> None:
     weight.CopyFrom(numpy_helper.from_array(np.full((16, 8, 3, 3), np.inf, np.float32), "b.w"))
     with pytest.raises(InputError, match=r"tensor b.out: .*NaN or infinity"):
         observe(model, tensors_to_observe(model), feeds(), MinMax, threads=1)
+
+
+def test_nodes_without_names_are_told_apart() -> None:
+    model = small_net()
+    for node in model.graph.node:
+        node.name = ""
+    result = quantise(model, ranges_of(model), weight_bits=7)
+    assert len(set(result.int8)) == 5
+    assert sqnr(run(model, feeds()[0]), run(result.model, feeds()[0])) > 25

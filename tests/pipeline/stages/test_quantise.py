@@ -1,0 +1,128 @@
+"""The stage around the scheme: which images are observed, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import pytest
+from kit.pixels import PixelTask, Pixels
+from onnx import TensorProto, helper, numpy_helper
+
+from visiondeploy.benchmarks.environment import has_vnni
+from visiondeploy.calibration.settings import CalibrationSettings
+from visiondeploy.errors import InputError, UsageError
+from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.recipe import parse_recipe
+from visiondeploy.pipeline.stages.quantise import quantise
+from visiondeploy.types import Sample
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A graph of two convolutions for `Pixels`: 3×4×6 to two classes."""
+    rng = np.random.default_rng(0)
+    constants = {"a.w": rng.normal(size=(8, 3, 3, 3)), "b.w": rng.normal(size=(2, 8, 1, 1))}
+    nodes = [
+        helper.make_node("Conv", ["image", "a.w"], ["a"], name="a", pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "b.w"], ["logits"], name="b"),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "pixels",
+        [value("image", TensorProto.FLOAT, ["batch", 3, 4, 6])],
+        [value("logits", TensorProto.FLOAT, ["batch", 2, 4, 6])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()],
+    )
+    folder = tmp_path / "fp32"
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save_model(model, folder / "model.onnx")
+    return folder
+
+
+@dataclass
+class Fixed:
+    """A split of images that are given."""
+
+    images: list[np.ndarray]
+    name: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(f"{index}", self.images[index], None)
+
+
+@pytest.fixture
+def run(source, tmp_path):
+    folder = tmp_path / "int8"
+    folder.mkdir()
+    told: list[tuple[int, int]] = []
+
+    def call(split=None, settings=None, bits: int = 7):
+        task, split = PixelTask(), Pixels(20) if split is None else split
+        samples = [task.preprocess([Pixels(20)[0].image])]
+        settings = settings or CalibrationSettings(images=6)
+        found = quantise(
+            source, task, split, samples, settings, bits, 1, folder, lambda done, total, note: told.append((done, total))
+        )
+        return found, folder, told
+
+    return call
+
+
+def test_it_records_what_it_did(run) -> None:
+    found, folder, told = run()
+    assert (found["images"], found["weight_bits"], found["int8"], found["left_in_float"]) == (6, 7, ["a", "b"], [])
+    assert found["parity"]["onnx"]["sqnr_db"] > 25
+    assert told == [(done, 6) for done in range(1, 7)]
+    json.dumps(found, allow_nan=False)
+    onnx.checker.check_model(onnx.load(folder / "model.onnx"), full_check=True)
+
+
+def test_the_ranges_can_be_read_and_name_the_images_they_are_from(run) -> None:
+    _, folder, _ = run()
+    ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))
+    assert (ranges["schema"], ranges["observer"]) == ("visiondeploy.ranges/1", "min-max")
+    assert ranges["samples"] == [f"{index:03}" for index in CalibrationSettings(images=6).choose(20)]
+    assert set(ranges["ranges"]) == {"image", "r"}
+    for low, high in ranges["ranges"].values():
+        assert 0 <= low < high
+
+
+def test_a_range_is_that_of_the_images_and_of_nothing_else(run) -> None:
+    dark = np.full((4, 6, 3), 51, np.uint8)
+    bright = np.full((4, 6, 3), 204, np.uint8)
+    _, folder, _ = run(Fixed([dark, bright]))
+    ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))["ranges"]
+    assert ranges["image"] == pytest.approx([0.2, 0.8])
+
+
+@pytest.mark.parametrize(("bits", "top"), [(7, 63), (8, 127)])
+def test_weights_have_the_bits_that_were_asked_for(run, bits, top) -> None:
+    _, folder, _ = run(bits=bits)
+    weights = [numpy_helper.to_array(t) for t in onnx.load(folder / "model.onnx").graph.initializer]
+    codes = [array.astype(int) for array in weights if array.dtype == np.int8 and array.ndim == 4]
+    assert [int(np.abs(array).max()) for array in codes] == [top, top]
+
+
+def test_an_empty_calibration_set_is_said(run) -> None:
+    with pytest.raises(InputError, match=r"the calibration set is empty: .*data\.calibration"):
+        run(Fixed([]))
+
+
+def test_an_observer_that_does_not_exist_is_said(run) -> None:
+    with pytest.raises(UsageError, match="no observer 'entropy'"):
+        run(settings=CalibrationSettings(observer="entropy"))
+
+
+@pytest.mark.parametrize(("given", "bits"), [("7", 7), ("8", 8), ('"auto"', 8 if has_vnni() else 7)])
+def test_auto_is_what_this_cpu_multiplies_without_saturating(given, bits) -> None:
+    text = f'name = "x"\ntask = "segmentation"\n[model]\nname = "unet"\n[calibration]\nweight_bits = {given}\n'
+    assert Plan(parse_recipe(text, "x.toml")).weight_bits == bits

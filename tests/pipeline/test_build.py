@@ -1,0 +1,374 @@
+"""Builds of a tiny network, end to end with the real runtimes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit.builds import LAYERS, TOY, House, Recorder, contents, flip
+from kit.datasets import TOML, write_folder
+
+from visiondeploy.benchmarks.report.schema import Report
+from visiondeploy.errors import (
+    BackendUnavailable,
+    GateFailed,
+    InputError,
+    IntegrityError,
+    ResourceError,
+    UsageError,
+)
+from visiondeploy.pipeline.bench import bench
+from visiondeploy.pipeline.events import Silent
+from visiondeploy.pipeline.folder import BUILD, read_build, verify
+from visiondeploy.pipeline.gate import UNTRAINED
+from visiondeploy.types import Outcome, Precision, Status
+
+MEASURED = [
+    ("fp32", "auto"),
+    ("fp16", "auto"),
+    ("int8", "auto"),
+    ("fp32", "torchscript"),
+    ("fp32", "pytorch"),
+]
+COMPILED = [(precision, backend) for precision in Precision for backend in ("onnxruntime", "openvino")]
+ENGINES = {"auto": ["openvino", "onnxruntime"]}
+
+# Builds the toy's fp32 in a process of its own, and says which runtimes that took.
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from visiondeploy.pipeline.build import build
+from visiondeploy.pipeline.events import Silent
+from visiondeploy.pipeline.recipe import load_recipe
+from visiondeploy.pipeline.store import Store
+{before}
+build(load_recipe(Path(sys.argv[1])), Store(Path(sys.argv[2])), Path(sys.argv[3]), Silent())
+print(*sorted({{"torch", "onnx", "onnxruntime", "openvino", "accelerate"}} & set(sys.modules)))
+"""
+
+KILLED_AT_THE_FOURTH_RENAME = """
+import os, signal
+left = 4
+rename = os.replace
+def deadly(*args, **kwargs):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*args, **kwargs)
+os.replace = deadly
+"""
+
+
+def elsewhere(room: House, out: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", ELSEWHERE.format(before=before), str(TOY), str(room.store), str(out)]
+    return subprocess.run(command, cwd=room.cwd, capture_output=True, text=True, check=False)
+
+
+def overrides(precision: str, backend: str) -> tuple[str, str]:
+    return f"precision={precision}", f"backend={backend}"
+
+
+class TestWhatComesOut:
+    @pytest.mark.parametrize(("precision", "backend"), MEASURED)
+    def test_the_report_has_the_baseline_first_and_a_row_for_each_engine(self, house, precision, backend) -> None:
+        report = house.build(*overrides(precision, backend)).report
+        first, *others = report.rows
+        assert (first.name, first.backend, first.precision) == ("toy-fp32-pytorch", "pytorch", Precision.FP32)
+        assert (first.speedup.value, first.agreement.exact, first.quality.delta) == (1, True, 0)
+        engines = ENGINES.get(backend, [backend])
+        assert [row.name for row in others] == [f"toy-{precision}-{name}" for name in engines if name != "pytorch"]
+        for row in report.rows:
+            assert row.status is Status.OK
+            assert sum(row.realised.values()) == sum(row.stored.values()) == sum(row.providers.values()) == LAYERS
+            assert row.quality.n == 4
+            assert row.latency_ms.n == len(row.latency_ms.raw) > 0
+            assert min(row.size_bytes, row.peak_rss_bytes, row.parameters) > 0
+        assert report.environment.threads == 1
+        assert report.verdict.status is Outcome.PASS
+
+    @pytest.mark.parametrize(("precision", "backend"), MEASURED)
+    def test_build_json_reads_back_as_what_was_returned(self, house, precision, backend) -> None:
+        built = house.build(*overrides(precision, backend))
+        text = (built.folder / BUILD).read_text(encoding="utf-8")
+        assert read_build(built.folder) == (built.record, built.report)
+        assert Report.from_json(text) == built.report
+        assert json.loads(text)["build"]["recipe"]["precision"] == precision
+        verify(built.folder, built.record)
+        assert {*contents(built.folder)} == {*built.record.files, BUILD}
+
+    @pytest.mark.parametrize(("precision", "backend"), MEASURED)
+    def test_the_engine_of_a_build_is_its_fastest(self, house, precision, backend) -> None:
+        built = house.build(*overrides(precision, backend))
+        speed = {row.backend: row.speedup.value for row in built.report.rows}
+        assert built.record.engine == max(ENGINES.get(backend, [backend]), key=speed.__getitem__)
+
+    @pytest.mark.parametrize(("precision", "backend"), COMPILED)
+    def test_one_backend_alone_is_compiled_in_every_precision(self, house, precision, backend) -> None:
+        record = house.build(*overrides(precision, backend), until="compile").record
+        (engine,) = record.engines
+        assert (engine.backend, engine.precision, engine.stored) == (backend, precision, {precision: LAYERS})
+        assert len(engine.layers) == LAYERS
+        if precision is not Precision.FP16:  # what fp16 computes in is for the CPU to say
+            assert sum(layer.compute == precision for layer in engine.layers) >= LAYERS - 3
+        assert (house.cwd / "builds" / record.name / engine.folder).is_dir()
+
+    def test_the_baseline_is_compiled_once_where_it_is_the_engine_too(self, house) -> None:
+        names = [stage.name for stage in house.build(*overrides("fp32", "pytorch")).record.stages]
+        assert names == ["train", "export", "compile pytorch", "measure"]
+
+    def test_parity_is_checked_after_each_stage(self, house) -> None:
+        checks = house.build(*overrides("int8", "auto")).record.parity
+        assert [check.name for check in checks] == [
+            "parity export onnx",
+            "parity export torchscript",
+            "parity int8",
+            "parity openvino",
+            "parity onnxruntime",
+        ]
+
+    def test_random_weights_are_not_judged_and_that_is_said(self, house) -> None:
+        built = house.build("train.steps=0", "precision=int8", "backend=onnxruntime", "limits.max_drop=0")
+        assert built.record.spec.trained_steps == 0
+        assert UNTRAINED in built.report.notes
+        assert built.report.rows[1].quality is not None
+        assert not [check for check in built.report.verdict.checks if "miou" in check.name or "%" in check.limit]
+
+
+class TestUntil:
+    @pytest.mark.parametrize(
+        ("until", "places"),
+        [
+            ("train", {"network"}),
+            ("export", {"network", "onnx-fp32"}),
+            ("compile", {"network", "onnx-fp32", "onnx-fp16", "engines"}),
+        ],
+    )
+    def test_it_ends_there(self, room, until, places) -> None:
+        built = room.build("precision=fp16", until=until)
+        assert built.report is None
+        assert {path.name for path in built.folder.iterdir() if path.is_dir()} == places
+        assert read_build(built.folder) == (built.record, None)
+        assert built.record.until == until
+        assert "rows" not in json.loads((built.folder / BUILD).read_text(encoding="utf-8"))
+
+
+class TestStore:
+    def test_the_second_build_runs_no_stage_and_touches_nothing(self, room) -> None:
+        before = {path: path.stat().st_mtime_ns for path in room.build().folder.rglob("*")}
+        events = Recorder()
+        folder = room.build(events=events).folder
+        assert events.ran == []
+        assert events.started == list(events.cached)
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+    def test_the_second_build_imports_no_runtime(self, room) -> None:
+        room.build()
+        done = elsewhere(room, room.cwd / "out")
+        assert (done.returncode, done.stdout.strip()) == (0, "")
+
+    def test_a_damaged_entry_is_made_anew_and_said(self, house, tmp_path) -> None:
+        record = house.build("precision=fp16").record
+        room = house.fork(tmp_path)
+        key = next(stage.key for stage in record.stages if stage.name == "convert")
+        flip(room.store / "artifacts" / key[:2] / key / "model.onnx")
+        events = Recorder()
+        again = room.build("precision=fp16", events=events)
+        assert events.ran == ["convert"]
+        assert len(events.warnings) == 1
+        assert "is damaged and will be made anew: model.onnx does not have the digest" in events.warnings[0]
+        assert again.record == record
+
+    def test_a_change_of_the_limits_runs_nothing(self, room) -> None:
+        room.build("precision=int8")
+        events = Recorder()
+        room.build("precision=int8", "limits.max_drop=50", "limits.quantise_sqnr_db=1", events=events)
+        assert events.ran == []
+
+
+class TestFolder:
+    def test_a_damaged_file_is_refused_by_bench_and_restored_by_the_same_build(self, room) -> None:
+        built = room.build("precision=int8")
+        path = built.folder / "engines" / "onnxruntime" / "model.onnx"
+        whole = path.read_bytes()
+        for damage in (lambda: flip(path), path.unlink):
+            damage()
+            with pytest.raises(IntegrityError, match=r"model\.onnx .*run the same `deploy build` again") as error:
+                bench([built.folder], None, None, None, room.cwd / "bench", Silent())
+            assert error.value.exit_code == 4
+            assert not (room.cwd / "bench").exists()
+            assert room.build("precision=int8").record == built.record
+            assert path.read_bytes() == whole
+
+    def test_a_damaged_record_is_written_anew(self, room) -> None:
+        built = room.build()
+        (built.folder / BUILD).write_bytes(b"\xff{")
+        with pytest.raises(InputError, match="is not a build's record .*: build it again"):
+            read_build(built.folder)
+        room.build()
+        assert read_build(built.folder) == (built.record, built.report)
+
+    def test_a_killed_copy_says_it_is_incomplete_and_the_same_build_completes_it(self, room) -> None:
+        whole = room.build(out=room.cwd / "whole")
+        out = room.cwd / "out"
+        assert elsewhere(room, out, KILLED_AT_THE_FOURTH_RENAME).returncode == -9
+        with pytest.raises(InputError, match="is incomplete: its build was interrupted; run the same `deploy build`"):
+            read_build(out)
+        assert room.build(out=out).record == whole.record
+        assert contents(out) == contents(whole.folder)
+
+    def test_files_of_an_earlier_build_go_and_those_of_the_user_stay(self, room) -> None:
+        out = room.cwd / "out"
+        room.build("precision=int8", out=out)
+        (out / "notes.txt").write_text("mine")
+        (out / "engines" / "openvino" / "mine.txt").write_text("mine")
+        (out / "plans").mkdir()
+        built = room.build("backend=onnxruntime", until="compile", out=out)
+        left = {"notes.txt", "engines/openvino/mine.txt"}
+        assert {*contents(out)} == {*built.record.files, BUILD, *left}
+        assert {path.name for path in out.iterdir() if path.is_dir()} == {"network", "onnx-fp32", "engines", "plans"}
+
+    def test_the_name_of_a_data_set_does_not_lead_out_of_builds(self, room) -> None:
+        data = write_folder(room.cwd / "data", size=(32, 48))
+        (data / "dataset.toml").write_text(TOML.replace('"toy"', '"../../a b"'), encoding="utf-8")
+        given = (f'data={{dataset="folder:{data}"}}', "data.options={}", "train.steps=0")
+        built = room.build(*given, until="train")
+        assert built.folder == room.cwd / "builds" / "toy-a-b-fp32"
+
+    def test_into_the_folder_that_one_is_in(self, house, tmp_path) -> None:
+        room = House(house.store, tmp_path)
+        built = room.build(out=Path(), until="train")
+        assert room.build(out=Path(), until="train").record == built.record
+        assert {*contents(tmp_path)} == {*built.record.files, BUILD}
+
+
+def a_file(out: Path) -> None:
+    out.write_text("mine")
+
+
+def below_a_file(out: Path) -> None:
+    out.parent.rmdir()
+    out.parent.write_text("mine")
+
+
+def a_folder_of_others(out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+
+
+def a_build_json_of_others(out: Path) -> None:
+    out.mkdir()
+    (out / BUILD).write_text('{"version": 1}')
+
+
+class TestRefused:
+    """What can be known before the first stage is said before it, and costs nothing."""
+
+    @pytest.mark.parametrize(
+        ("put", "kind", "words"),
+        [
+            (a_file, ResourceError, "is a file, but a folder is needed there: choose another folder with -o"),
+            (below_a_file, ResourceError, "is a file, but a folder is needed there"),
+            (a_folder_of_others, UsageError, "holds files but no build.json: choose an empty or new folder"),
+            (a_build_json_of_others, UsageError, "is not the record of a build: choose an empty or new folder"),
+        ],
+    )
+    def test_a_target_that_is_taken(self, tmp_path, put, kind, words) -> None:
+        (tmp_path / "below").mkdir()
+        out = tmp_path / "below" / "out"
+        put(out)
+        before, room, events = contents(tmp_path), House(tmp_path / "cache", tmp_path), Recorder()
+        with pytest.raises(kind, match=words):
+            room.build(out=out, events=events)
+        assert events.started == []
+        assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize(
+        ("given", "kind", "words"),
+        [
+            (["data.val=test"], UsageError, "no synthetic split 'test'.*Known: train, val"),
+            (["data.calibration=calib"], UsageError, "no synthetic split 'calib'"),
+            (["model.name=unte"], UsageError, "no network 'unte': did you mean 'unet'"),
+            (["backend=openvin"], UsageError, "no backend 'openvin': did you mean 'openvino'"),
+            (["backend=torchscript", "precision=int8"], BackendUnavailable, "torchscript runs fp32, not int8"),
+            (["calibration.observer=max"], UsageError, "no observer 'max'.*min-max"),
+            (["data.options.size=[8, 8]"], UsageError, "options of data set 'synthetic': size"),
+            (["data.dataset=folder:/nonexistent"], UsageError, "options of data set 'folder'"),
+            (["model.checkpoint=/nonexistent"], InputError, "holds no network.json: a checkpoint is a folder"),
+        ],
+    )
+    def test_names_that_do_not_exist(self, tmp_path, given, kind, words) -> None:
+        events = Recorder()
+        with pytest.raises(kind, match=words):
+            House(tmp_path / "cache", tmp_path).build(*given, events=events)
+        assert events.started == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_name_that_is_too_long(self, tmp_path) -> None:
+        with pytest.raises(ResourceError, match="File name too long; choose another folder with -o"):
+            House(tmp_path / "cache", tmp_path).build(out=tmp_path / ("x" * 300))
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestCheckpoint:
+    def test_is_taken_instead_of_a_training(self, room, checkpoint) -> None:
+        events = Recorder()
+        built = room.build(f"model.checkpoint={checkpoint}", "precision=int8", until="export", events=events)
+        assert events.started == ["load", "export"]
+        assert built.record.spec.trained_steps == 7
+        weights = "weights.safetensors"
+        assert (built.folder / "network" / weights).read_bytes() == (checkpoint / weights).read_bytes()
+
+    def test_of_other_classes_names_them(self, room, checkpoint) -> None:
+        data = write_folder(room.cwd / "data")
+        events = Recorder()
+        with pytest.raises(UsageError, match=r"knows 8 classes .*, the data set toy has 3 \(sky, road, tree, …\)"):
+            room.build(
+                f"model.checkpoint={checkpoint}",
+                f'data={{dataset="folder:{data}"}}',
+                "data.options={}",
+                events=events,
+            )
+        assert events.started == []
+
+    def test_without_weights(self, room, checkpoint) -> None:
+        half = room.cwd / "half"
+        half.mkdir()
+        (half / "network.json").write_bytes((checkpoint / "network.json").read_bytes())
+        with pytest.raises(InputError, match=r"weights\.safetensors cannot be read"):
+            room.build(f"model.checkpoint={half}")
+        assert not (room.cwd / "builds").exists()
+
+
+class TestLimits:
+    def test_an_engine_that_computes_something_else_fails_the_build(self, room) -> None:
+        with pytest.raises(GateFailed, match=r"parity openvino: .* dB, limit SQNR ≥ 500 dB.*try another backend"):
+            room.build("precision=int8", "backend=openvino", "limits.compile_sqnr_db=500", until="compile")
+        assert not (room.cwd / "builds").exists()
+
+    def test_or_is_left_out_where_there_is_another(self, room) -> None:
+        events = Recorder()
+        built = room.build("precision=int8", "limits.compile_sqnr_db=500", until="compile", events=events)
+        assert [engine.backend for engine in built.record.engines] == ["onnxruntime"]
+        assert not (built.folder / "engines" / "openvino").exists()
+        assert len(events.warnings) == 1
+        assert events.warnings[0].startswith("openvino is left out: parity openvino")
+
+    def test_classes_that_int8_mistakes_fail_the_verdict(self, room, checkpoint) -> None:
+        given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime")
+        built = room.build(*given, "limits.agreement=1", "limits.max_drop=100")
+        assert built.report.verdict.status is Outcome.FAIL
+        assert [c.name for c in built.report.verdict.checks if c.status is Outcome.FAIL] == ["parity int8"]
+        assert built.report.rows[1].agreement.pixels < 1
+        again = room.build(*given, "limits.agreement=0.5", "limits.quantise_sqnr_db=0", "limits.max_drop=100")
+        assert again.report.verdict.status is Outcome.PASS
+
+    def test_strict_fails_on_layers_in_another_precision(self, room, checkpoint) -> None:
+        given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime", "limits.strict=true")
+        report = room.build(*given, "limits.max_drop=100", "limits.agreement=0.5").report
+        off = report.rows[1].off_precision
+        failed = [check for check in report.verdict.checks if check.status is Outcome.FAIL]
+        assert [check.name for check in failed] == (["toy-int8-onnxruntime: precision"] if off else [])

@@ -1,0 +1,104 @@
+"""The verdict: what passes, what fails, and what nothing can be said of."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.reports import baseline, broken, int8, not_run, quality
+
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check
+from visiondeploy.pipeline.gate import parity_check, row_checks, verdict
+from visiondeploy.pipeline.recipe import LimitSettings
+from visiondeploy.types import Outcome
+
+PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+decibels = st.floats(-50, 200)
+shares = st.floats(0, 1)
+
+
+class TestParity:
+    @pytest.mark.parametrize(
+        ("found", "status", "said"),
+        [
+            (AgreementRow(sqnr_db=30.0), PASS, "30.0 dB"),
+            (AgreementRow(sqnr_db=29.99), FAIL, "30.0 dB"),
+            (AgreementRow(exact=True), PASS, "equal"),
+            (AgreementRow(finite=False), FAIL, "not finite"),
+            (AgreementRow(), FAIL, "not finite"),
+        ],
+    )
+    def test_of_values(self, found, status, said) -> None:
+        check = parity_check("parity int8", found, 30, None)
+        assert (check.name, check.limit, check.found, check.status) == ("parity int8", "SQNR ≥ 30 dB", said, status)
+
+    @pytest.mark.parametrize(
+        ("sqnr_db", "pixels", "status"), [(40, 0.98, PASS), (40, 0.97, PASS), (40, 0.96, FAIL), (20, 1.0, FAIL)]
+    )
+    def test_of_classes_too(self, sqnr_db, pixels, status) -> None:
+        check = parity_check("parity int8", AgreementRow(sqnr_db=sqnr_db, pixels=pixels), 30, 0.97)
+        assert check.status is status
+        assert check.limit == "SQNR ≥ 30 dB, 97.00% of pixels agree"
+
+    def test_of_classes_where_the_task_has_none(self) -> None:
+        assert parity_check("parity", AgreementRow(sqnr_db=40), 30, 0.97).status is PASS
+
+    @given(decibels, decibels, shares, shares)
+    def test_a_looser_limit_never_fails_what_a_tighter_one_passes(self, sqnr_db, limit, pixels, share) -> None:
+        found = AgreementRow(sqnr_db=sqnr_db, pixels=pixels)
+        if parity_check("parity", found, limit, share).status is PASS:
+            assert parity_check("parity", found, limit - 1, share / 2).status is PASS
+            assert parity_check("parity", found, limit, None).status is PASS
+        else:
+            assert sqnr_db < limit or pixels < share
+
+
+class TestRow:
+    def test_a_loss_passes_only_if_its_whole_interval_does(self) -> None:
+        limits = LimitSettings(max_drop=1)
+        for low, high, status in ((-0.009, 0.001, PASS), (-0.02, 0.001, INCONCLUSIVE), (-0.03, -0.011, FAIL)):
+            row = int8().model_copy(update={"quality": quality((low + high) / 2, low, high)})
+            (check,) = row_checks(row, limits, trained=True)
+            assert check.status is status
+            assert check.name == "unet-int8-openvino: miou"
+            assert check.limit == "at most 1 points below the baseline"
+            assert f"95 % interval {low * 100:+.2f} to {high * 100:+.2f}" in check.found
+
+    def test_a_single_image_shows_nothing_and_no_interval_is_claimed(self) -> None:
+        found = quality(-0.003, -0.01, 0.01).model_copy(update={"ci95": None, "n": 1})
+        (check,) = row_checks(int8().model_copy(update={"quality": found}), LimitSettings(), trained=True)
+        assert (check.status, check.found) == (INCONCLUSIVE, "-0.30 points on a single image")
+
+    def test_the_quality_of_random_weights_is_not_judged(self) -> None:
+        row = int8().model_copy(update={"quality": quality(-0.5, -0.6, -0.4)})
+        assert row_checks(row, LimitSettings(), trained=False) == []
+
+    def test_strict_fails_on_a_layer_in_another_precision(self) -> None:
+        checks = row_checks(int8(), LimitSettings(strict=True), trained=False)
+        assert [(c.name, c.limit, c.found, c.status) for c in checks] == [
+            ("unet-int8-openvino: precision", "every layer in int8", "4 in fp32", FAIL)
+        ]
+        whole = int8().model_copy(update={"realised": {"int8": 27}})
+        assert row_checks(whole, LimitSettings(strict=True), trained=False) == []
+
+    def test_an_engine_that_does_not_run_fails_with_its_reason(self) -> None:
+        (check,) = row_checks(broken(), LimitSettings(), trained=True)
+        assert (check.name, check.status, check.found) == ("unet-int8-broken: runs", FAIL, broken().reason)
+
+    def test_an_engine_whose_runtime_is_not_here_shows_nothing(self) -> None:
+        (check,) = row_checks(not_run(), LimitSettings(), trained=True)
+        assert (check.status, check.found) == (INCONCLUSIVE, not_run().reason)
+
+
+class TestVerdict:
+    def test_the_baseline_is_not_judged_against_itself(self) -> None:
+        off = baseline(realised={"int8": 27})
+        assert verdict([], [off], LimitSettings(strict=True), trained=True).checks == ()
+
+    @given(st.lists(st.sampled_from(Outcome), max_size=5))
+    def test_is_as_bad_as_the_worst_check(self, outcomes) -> None:
+        checks = [Check(name=f"{n}", limit="", found="", status=outcome) for n, outcome in enumerate(outcomes)]
+        found = verdict(checks, [baseline()], LimitSettings(), trained=True)
+        expected = FAIL if FAIL in outcomes else PASS if set(outcomes) == {PASS} else INCONCLUSIVE
+        assert found.status is expected
+        assert [check.status for check in found.checks] == outcomes
