@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -41,7 +42,7 @@ train.steps={STEPS} train.save_every={SAVE_EVERY} train.batch_size=4 bench.laten
 bench.latency.max_blocks=4 bench.latency.block_seconds=0.02 bench.latency.warmup_seconds=0.1"""
 CALL = f"deploy build --model unet --precision int8 --size 32x32 --threads {THREADS}".split()
 CALL += [word for setting in SETTINGS.split() for word in ("--set", setting)]
-# For equal bytes: sums in one order; and TorchScript writes Python sets in the order of their hashes.
+# For equal bytes: sums in one order, and Python sets, which TorchScript writes, in the order of the same hashes.
 VARIABLES = {"OMP_NUM_THREADS": str(THREADS), "PYTHONHASHSEED": "0"}
 
 
@@ -126,7 +127,7 @@ class Target:
     removed: Callable[[Ground, int], list[Path]]
     begun: Callable[[Ground], bool]
     over: Callable[[Ground], bool]
-    seconds: float = 0.0
+    seconds: float = math.inf  # until a first kill that waits for the end has told how long it lasts
     kills: int = 0
     hits: int = 0
     torn: list[str] = field(default_factory=list)
@@ -145,14 +146,17 @@ def stage(name: str, made: list[Path], mark: str = "") -> Target:
 
 
 def kill(ground: Ground, target: Target, delay: float) -> None:
-    """Start the command and kill it with all its children, `delay` seconds after the target has begun."""
+    """Start the command and kill it with all its children, `delay` seconds into the target or when that is over."""
     process = ground.start()
-    ground.wait(process, target.begun)
-    time.sleep(delay)
+    began = ground.wait(process, target.begun)
+    ended = ground.wait(process, lambda on: time.monotonic() > began + delay or target.over(on))
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     target.kills += (killed := process.wait() == -signal.SIGKILL)
-    target.hits += killed and not target.over(ground)
+    if target.over(ground):
+        target.seconds = min(target.seconds, ended - began)
+    else:
+        target.hits += killed
     target.torn += ground.torn()
 
 
@@ -190,19 +194,16 @@ def experiment(kills: int, seed: int) -> list[Target]:
         targets += [stage("publishing", reference.made_by("quantise"), "artifact.json"), laying_out]
         for target in targets:
             for number in range(2 * kills + 1):
+                if target.hits == kills:
+                    break
                 shutil.copytree(reference.folder, ground.folder)
                 for path in target.removed(ground, number):
                     shutil.rmtree(path)
-                if number == 0:
-                    process = ground.start()
-                    target.seconds = -ground.wait(process, target.begun) + ground.wait(process, target.over)
-                    process.wait()
-                elif target.hits < kills:
-                    try:
-                        kill(ground, target, delays.uniform(0, target.seconds))
-                        recover(ground, target, reference.files()[0])
-                    except (ValueError, VisionDeployError) as error:
-                        target.failed.append(str(error))
+                try:
+                    kill(ground, target, delays.uniform(0, target.seconds))
+                    recover(ground, target, reference.files()[0])
+                except (ValueError, VisionDeployError) as error:
+                    target.failed.append(str(error))
                 shutil.rmtree(ground.folder)
             target.torn, target.failed = ([s.replace(name, "…") for s in said] for said in (target.torn, target.failed))
             print(target.name, target.hits, target.torn, target.failed, file=sys.stderr, flush=True)
@@ -214,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What `kill -9` costs a build.")
     parser.add_argument("--kills", type=int, default=10, help="in each stage (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills (default: 0)")
-    parser.add_argument("-o", "--out", type=Path, help="a Markdown file for the table")
+    parser.add_argument("-o", "--out", type=Path, default="kill9.md", help="where the table goes (default: kill9.md)")
     arguments = parser.parse_args()
     targets, here = experiment(arguments.kills, arguments.seed), capture(THREADS)
     rows = [
@@ -239,8 +240,7 @@ Made by `python benchmarks/experiments/kill9.py --kills {arguments.kills} --seed
 Environment: {here.cpu} ({" ".join(here.isa)}), {here.cores_logical} cores, {here.os}, kernel {here.kernel}, Python
 {here.python}; {", ".join(f"{tool} {version}" for tool, version in here.versions.items())}.
 """
-    if arguments.out:
-        write_atomic(arguments.out, text)
+    write_atomic(arguments.out, text)
     print(text)
     sys.exit(bool(faults))
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -25,6 +28,23 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),
 }
 """Module, attribute and one line of help of each command, in the order of the help text."""
+
+
+class ReaderGone(Exception):
+    """Whoever reads stdout (`| head`) has seen enough."""
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """click and rich exit with 1 where a pipe is broken, which to us means that a limit is not held."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            raise ReaderGone from error
+        raise
 
 
 class LazyGroup(click.Group):
@@ -50,6 +70,18 @@ class LazyGroup(click.Group):
             raise unknown_name("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click's; the help is printed here."""
+        with _reader_may_leave():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's."""
+        with _reader_may_leave():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without importing a command."""
         with formatter.section("Commands"):
@@ -74,11 +106,8 @@ def main() -> None:
     try:
         code = deploy.main(standalone_mode=False)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit) as error:
-        # rich and click make a SystemExit of a broken pipe.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        # The reader of stdout (`| head`) has seen enough. Python would complain once more at exit.
+    except (BrokenPipeError, ReaderGone):
+        # Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (KeyboardInterrupt, click.Abort):

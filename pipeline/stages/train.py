@@ -34,8 +34,9 @@ def train(
 ) -> dict[str, Any]:
     """Train on the first split, validate on the second, and write the checkpoint and TensorBoard's events.
 
-    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `folder` is None in
-    the processes of a distributed run that only help the first one and write nothing.
+    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `threads` are for a
+    process that `torchrun` did not start. `folder` is None in the processes of a distributed run that only help
+    the first one and write nothing.
     """
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -100,6 +101,30 @@ class TestEveryBackend:
         for precision in set(Precision) - backend.precisions:
             with pytest.raises(BackendUnavailable, match=f"runs .*, not {precision}"):
                 require(backend, precision)
+
+
+def test_no_engine_changes_the_arithmetic_of_its_process(artifacts, tmp_path) -> None:
+    """Flushed subnormals would be those of the baseline, and of whatever else runs there."""
+    code = """
+import json, sys
+from pathlib import Path
+from visiondeploy.pipeline.stages.run_alone import main
+smallest = float("5e-324")
+for name, folder in json.loads(sys.argv[1]).items():
+    main(name, folder, "1", sys.argv[2])
+    if smallest * 1.0 == 0:
+        print(name)
+        break
+"""
+    folders = {}
+    for name, backend in BACKENDS.items():
+        if not backend.unavailable():
+            folders[name] = str(tmp_path / name)
+            (tmp_path / name).mkdir()
+            backend.compile(artifacts[0][backend.source], tmp_path / name)
+    shapes = json.dumps({name: (str(feed.dtype), feed.shape) for name, feed in artifacts[1].items()})
+    command = [sys.executable, "-c", code, json.dumps(folders), shapes]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_importing_every_backend_imports_no_runtime() -> None:

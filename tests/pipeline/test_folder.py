@@ -15,7 +15,7 @@ from kit.builds import contents
 from kit.networks import spec_of
 from kit.reports import report
 
-from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError, VisionDeployError
+from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
 from visiondeploy.pipeline.folder import BUILD, BuildRecord, check_place, check_target, materialise, read_build, verify
 from visiondeploy.pipeline.store import Artifact, Step, Store
 
@@ -227,11 +227,12 @@ class TestRead:
         whole = (out / BUILD).read_bytes()
         place = data.draw(st.integers(0, len(whole) - 1))
         (out / BUILD).write_bytes(whole[:place] + data.draw(st.binary(max_size=2)) + whole[place + 1 :])
+        said = ""
         try:
             read_build(out)
-        except VisionDeployError as error:
-            assert isinstance(error, InputError)  # noqa: PT017 - damage need not show
-            assert "\n" not in str(error)
+        except InputError as error:
+            said = str(error)
+        assert "\n" not in said
 
 
 class TestVerify:

@@ -93,7 +93,11 @@ BAD = {
     "recipe not UTF-8": (["build", "--recipe", "latin.toml"], 3, "latin.toml is not UTF-8 (line 2)"),
     "recipe not TOML": (["build", "--recipe", "broken.toml"], 3, "broken.toml is not TOML"),
     "recipe unknown key": (["build", "--recipe", "typo.toml"], 2, "no key 'limits.agrement': did you mean"),
-    "threshold": ([*BUILD_UNET, "--set", "limits.agreement=95%"], 2, "is '95%', expected a number from 0 to 1: write 0.95"),
+    "threshold": (
+        [*BUILD_UNET, "--set", "limits.agreement=95%"],
+        2,
+        "is '95%', expected a number from 0 to 1: write 0.95",
+    ),
     "NaN": ([*BUILD_UNET, "--set", "limits.max_drop=nan"], 2, "expected a finite number"),
     "set without value": ([*BUILD_UNET, "--set", "train.steps"], 2, "--set train.steps has no '='"),
     "size": ([*BUILD_UNET, "--size", "axb"], 2, "'axb' is not a size: write HEIGHTxWIDTH"),
@@ -120,7 +124,7 @@ IN_PROCESS = """
 import json, os, sys
 from visiondeploy.pipeline.cli import main
 for arguments in json.loads(sys.argv[1]):
-    sys.argv[1:] = arguments
+    sys.argv = ["deploy", *arguments]
     try:
         main()
     except SystemExit as left:
@@ -129,35 +133,37 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "latin.toml").write_bytes('name = "x"\ntask = "Gr\xfcn"\n'.encode("latin-1"))
+    (folder / "broken.toml").write_text('name = "x')
+    (folder / "typo.toml").write_text(TOY.read_text().replace("[limits]", "[limits]\nagrement = 1.0"))
+    (folder / "file").write_text("mine")
+    for name in ("empty", "full", "picture"):
+        (folder / name).mkdir()
+    (folder / "full" / "thesis.tex").write_text("mine")
+    (folder / "picture" / "network.json").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(folder) -> dict[str, tuple[int, str]]:
+    """Exit code and stderr of each, by one process: a start costs more than most of them take."""
+    before = sorted(path.name for path in folder.rglob("*"))
+    calls = json.dumps([arguments for arguments, _, _ in BAD.values()])
+    variables = os.environ | {"VISIONDEPLOY_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-c", IN_PROCESS, calls]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 * len(BAD), done.stderr
+    return {name: (int(code), said) for name, said, code in zip(BAD, lines[::2], lines[1::2], strict=True)}
+
+
 class TestBadInputs:
     """One sentence that names what was found, and the exit code of its kind."""
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory) -> Path:
-        folder = tmp_path_factory.mktemp("bad")
-        (folder / "latin.toml").write_bytes('name = "x"\ntask = "Gr\xfcn"\n'.encode("latin-1"))
-        (folder / "broken.toml").write_text('name = "x')
-        (folder / "typo.toml").write_text(TOY.read_text().replace("[limits]", "[limits]\nagrement = 1.0"))
-        (folder / "file").write_text("mine")
-        for name in ("empty", "full", "picture"):
-            (folder / name).mkdir()
-        (folder / "full" / "thesis.tex").write_text("mine")
-        (folder / "picture" / "network.json").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-        return folder
-
-    @pytest.fixture(scope="class")
-    def answers(self, folder) -> dict[str, tuple[int, str]]:
-        """Exit code and stderr of each, by one process: a start costs more than most of them take."""
-        before = sorted(path.name for path in folder.rglob("*"))
-        calls = json.dumps([arguments for arguments, _, _ in BAD.values()])
-        variables = os.environ | {"VISIONDEPLOY_CACHE": str(folder / "cache")}
-        command = [sys.executable, "-c", IN_PROCESS, calls]
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == ""
-        assert sorted(path.name for path in folder.rglob("*")) == before
-        lines = done.stderr.splitlines()
-        assert len(lines) == 2 * len(BAD), done.stderr
-        return {name: (int(code), said) for name, said, code in zip(BAD, lines[::2], lines[1::2], strict=True)}
 
     @pytest.mark.parametrize("name", BAD)
     def test_is_one_sentence_with_its_exit_code(self, answers, name) -> None:
@@ -194,12 +200,13 @@ class TestBadInputs:
         assert "no network 'unte'" in done.stderr.splitlines()[-1]
 
 
-class TestStdout:
-    @pytest.fixture(scope="class")
-    def built(self, store_root, tmp_path_factory) -> tuple[House, subprocess.CompletedProcess[str]]:
-        room = House(store_root, tmp_path_factory.mktemp("stdout"))
-        return room, room.deploy("build", "--recipe", TOY, "--precision", "int8", "--json")
+@pytest.fixture(scope="module")
+def built(store_root, tmp_path_factory) -> tuple[House, subprocess.CompletedProcess[str]]:
+    room = House(store_root, tmp_path_factory.mktemp("stdout"))
+    return room, room.deploy("build", "--recipe", TOY, "--precision", "int8", "--json")
 
+
+class TestStdout:
     def test_json_is_the_report_and_nothing_else(self, built) -> None:
         room, done = built
         assert done.returncode == 0, done.stderr
@@ -208,7 +215,15 @@ class TestStdout:
         assert done.stdout == (room.cwd / "builds" / "toy-int8" / BUILD).read_text(encoding="utf-8")
 
     def test_progress_goes_to_stderr_in_plain_lines(self, built) -> None:
-        stages = ["train", "export", "quantise", "compile openvino", "compile onnxruntime", "compile pytorch", "measure"]
+        stages = [
+            "train",
+            "export",
+            "quantise",
+            "compile openvino",
+            "compile onnxruntime",
+            "compile pytorch",
+            "measure",
+        ]
         said = [line[2:].split("  ")[0] for line in built[1].stderr.splitlines() if line.startswith("✓")]
         assert said == stages
 
@@ -222,13 +237,15 @@ class TestStdout:
 
     @pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR", False), ("FORCE_COLOR", True)])
     def test_colour_follows_the_usual_variables(self, built, variable, coloured) -> None:
-        done = built[0].deploy("build", "--recipe", TOY, "--precision", "int8", **{variable: "1", "TERM": "xterm-256color"})
+        done = built[0].deploy(
+            "build", "--recipe", TOY, "--precision", "int8", **{variable: "1", "TERM": "xterm-256color"}
+        )
         assert ("\x1b[32m" in done.stdout or "\x1b[1;32m" in done.stdout) == coloured
 
     @pytest.mark.parametrize(
         "arguments",
-        [["models"], ["doctor"], ["build", "--recipe", str(TOY), "--precision", "int8", "--json"]],
-        ids=["models", "doctor", "json"],
+        [["--help"], ["models"], ["doctor"], ["build", "--recipe", str(TOY), "--precision", "int8", "--json"]],
+        ids=["help", "models", "doctor", "json"],
     )
     def test_a_reader_that_leaves_early_is_no_error(self, built, arguments) -> None:
         room = built[0]

@@ -13,7 +13,7 @@ from kit.builds import DEPLOY, TOY
 
 from visiondeploy.pipeline.folder import read_build
 
-STEPS = 80
+STEPS = 40
 
 
 def steps_in(events: Path) -> list[int]:
@@ -26,7 +26,16 @@ def steps_in(events: Path) -> list[int]:
 def test_an_interrupted_training_says_so_and_the_same_command_goes_on(tmp_path) -> None:
     cache = tmp_path / "cache"
     variables = os.environ | {"VISIONDEPLOY_CACHE": str(cache)}
-    command = [str(DEPLOY), "train", "--recipe", str(TOY), "--set", f"train.steps={STEPS}", "--set", "train.save_every=2"]
+    command = [
+        str(DEPLOY),
+        "train",
+        "--recipe",
+        str(TOY),
+        "--set",
+        f"train.steps={STEPS}",
+        "--set",
+        "train.save_every=2",
+    ]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pytest
-from kit.pixels import PixelTask, Pixels
+from kit.pixels import Pixels, PixelTask
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.benchmarks.environment import has_vnni
@@ -70,7 +70,15 @@ def run(source, tmp_path):
         samples = [task.preprocess([Pixels(20)[0].image])]
         settings = settings or CalibrationSettings(images=6)
         found = quantise(
-            source, task, split, samples, settings, bits, 1, folder, lambda done, total, note: told.append((done, total))
+            source,
+            task,
+            split,
+            samples,
+            settings,
+            bits,
+            1,
+            folder,
+            lambda done, total, note: told.append((done, total)),
         )
         return found, folder, told
 

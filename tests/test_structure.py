@@ -1,0 +1,124 @@
+"""What holds for the package as a whole: who imports what, and what is in the wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import visiondeploy
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
+
+# They define what cannot be said without the runtime, and are imported inside the functions that need them.
+OF_TORCH = {
+    "visiondeploy.models.augment",
+    "visiondeploy.models.forward",
+    "visiondeploy.models.losses",
+    "visiondeploy.models.monitor",
+    "visiondeploy.models.resume",
+    "visiondeploy.models.tasks.segmentation_objective",
+    "visiondeploy.models.training",
+    "visiondeploy.models.unet",
+}
+OF_ONNX = {
+    "visiondeploy.calibration.graph",
+    "visiondeploy.calibration.observe",
+    "visiondeploy.calibration.scheme_cpu",
+}
+
+IMPORT_ALL = """
+import importlib, sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None  # an import of it is an ImportError
+for name in sys.argv[2].split(","):
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"{name}: {error}")
+"""
+
+
+def modules() -> list[str]:
+    """Every module of the package, by the files that are there."""
+    package = Path(visiondeploy.__file__).parent
+    found = []
+    for folder, folders, files in os.walk(package, followlinks=True):
+        folders[:] = sorted(name for name in folders if (Path(folder) / name / "__init__.py").exists())
+        parts = Path(folder).relative_to(package.parent).parts
+        found += [".".join((*parts, file[:-3])) for file in files if file.endswith(".py") and file != "__init__.py"]
+        found.append(".".join(parts))
+    return sorted(found)
+
+
+def complaints(without: tuple[str, ...], names: set[str]) -> str:
+    command = [sys.executable, "-c", IMPORT_ALL, ",".join(without), ",".join(sorted(names))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+class TestImports:
+    def test_the_modules_are_found(self) -> None:
+        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *OF_TORCH, *OF_ONNX} < set(modules())
+
+    def test_only_the_named_modules_need_a_runtime(self) -> None:
+        assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX) == ""
+
+    def test_those_of_onnx_need_no_other(self) -> None:
+        others = tuple(name for name in RUNTIMES if name != "onnx")
+        assert complaints(others, OF_ONNX) == ""
+
+    def test_no_generic_name_lands_in_site_packages(self) -> None:
+        code = """
+from importlib.util import find_spec
+print([name for name in ("benchmarks", "calibration", "models", "pipeline") if find_spec(name)])
+"""
+        done = subprocess.run([sys.executable, "-I", "-c", code], cwd="/", capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
+
+
+class TestWheel:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def names(tmp_path_factory) -> list[str]:
+        """The names in a wheel that is built from a copy, since building leaves files behind."""
+        try:
+            here = metadata.version("setuptools")
+        except metadata.PackageNotFoundError:
+            here = "0"
+        if int(here.split(".")[0]) < 77:
+            pytest.skip("setuptools 77 or newer is not installed here, and getting it needs a network")
+        source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, source)
+        for name in ("src", "benchmarks", "calibration", "models", "pipeline"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "results")
+            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", out, "."]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (wheel,) = out.iterdir()
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.namelist()
+
+    def test_all_of_it_is_below_the_import_name(self, names) -> None:
+        tops = {name.split("/")[0] for name in names}
+        assert {top for top in tops if not top.endswith(".dist-info")} == {"visiondeploy"}
+
+    def test_every_module_is_in_it(self, names) -> None:
+        kept = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names}
+        assert set(modules()) <= kept
+
+    def test_so_is_what_is_read_at_run_time(self, names) -> None:
+        recipes = {f"visiondeploy/pipeline/recipes/{path.name}" for path in (ROOT / "pipeline" / "recipes").iterdir()}
+        assert recipes
+        assert {"visiondeploy/py.typed", *recipes} <= set(names)
+
+    def test_no_tests_and_no_caches_are(self, names) -> None:
+        assert not [name for name in names if "test" in name or "__pycache__" in name]
