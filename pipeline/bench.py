@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.report.markdown import to_markdown
 from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
-from visiondeploy.benchmarks.report.schema import Report
+from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.data.table import open_dataset
@@ -70,7 +70,8 @@ def bench(
         verify(build.folder, build.record, ("network/", "engines/"))
     dataset = _dataset(first)
     split = dataset.split(recipe.data.val)
-    contenders = _contenders(builds)
+    entries = _entries(builds)
+    contenders = [contender for contender, _ in entries]
     folder = out or first.folder.parent / f"bench-{recipe.name}-{file_name(dataset.name)}"
     check_place(folder)
 
@@ -79,11 +80,10 @@ def bench(
     rows = measure(contenders, first.record.spec, split, settings, threads, events.progress)
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained_steps > 0
-    checks = [check for build in builds for check in build.record.parity]
     report = Report(
         environment=capture(threads),
         rows=tuple(rows),
-        verdict=gate.verdict(checks, rows, recipe.limits, trained),
+        verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
         notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
     )
     try:
@@ -169,21 +169,41 @@ def _dataset(build: _Build) -> Dataset:
     return dataset
 
 
-def _contenders(builds: Sequence[_Build]) -> list[Contender]:
-    """The baseline from the first build's network, then every engine."""
+def _parity(builds: Sequence[_Build]) -> list[Check]:
+    """What each build found of its stages; with several builds a check names its own."""
+    several = len(builds) > 1
+    return [
+        check.model_copy(update={"name": f"{build.folder.name}: {check.name}"}) if several else check
+        for build in builds
+        for check in build.record.parity
+    ]
+
+
+def _checks(entries: Sequence[tuple[Contender, _Build]], rows: Sequence[Row], trained: bool) -> list[Check]:
+    """Every engine against the limits of the build that it comes from."""
+    return [
+        check
+        for (_, build), row in zip(entries[1:], rows[1:], strict=True)
+        for check in gate.row_checks(row, build.recipe.limits, trained)
+    ]
+
+
+def _entries(builds: Sequence[_Build]) -> list[tuple[Contender, _Build]]:
+    """The baseline from the first build's network, then every engine, each with the build that it comes from."""
     first = builds[0]
     if first.record.baseline is None:
         raise UsageError(f"{first.folder} was built only up to '{first.record.until}': build it whole.")
-    contenders = [_contender(first, first.record.baseline)]
+    entries = [(_contender(first, first.record.baseline), first)]
     for build in builds:
         for engine in build.record.engines:
             if engine.backend == BASELINE:
                 continue
             contender = _contender(build, engine)
-            taken = {other.name for other in contenders}
+            taken = {other.name for other, _ in entries}
             names = (contender.name, *(f"{place}:{engine.backend}" for place in (build.folder.name, build.folder)))
-            contenders.append(replace(contender, name=next(name for name in names if name not in taken)))
-    return contenders
+            free = next(name for name in names if name not in taken)
+            entries.append((replace(contender, name=free), build))
+    return entries
 
 
 def _contender(build: _Build, engine: Engine) -> Contender:

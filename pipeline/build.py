@@ -95,7 +95,7 @@ def _engine(engine: Compiled, folder: str) -> Engine:
 
 
 def _report(walk: Walk, rows: list[Row]) -> Report:
-    notes = () if walk.trained else (gate.UNTRAINED,)
+    notes = (*walk.left_out, *(() if walk.trained else (gate.UNTRAINED,)))
     return Report(
         environment=walk.plan.environment,
         rows=tuple(rows),

@@ -32,7 +32,7 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
         # An engine whose runtime is not here shows nothing, neither good nor bad.
         status = Outcome.INCONCLUSIVE if row.status is Status.NOT_RUN else Outcome.FAIL
         return [Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)]
-    checks = []
+    checks = _agreement_checks(row, limits, trained)
     if trained and row.quality is not None:
         status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
         if row.quality.ci95 is not None:
@@ -58,6 +58,26 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
             )
         )
     return checks
+
+
+def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
+    """Outputs that are numbers, and enough pixels with the baseline's class, over all images that were measured."""
+    found = row.agreement
+    if found is None:
+        return []
+    if not found.finite:
+        status, said = Outcome.FAIL, "NaN or infinity"
+        return [Check(name=f"{row.name}: outputs", limit="finite numbers", found=said, status=status)]
+    if not trained or found.pixels is None:
+        return []
+    return [
+        Check(
+            name=f"{row.name}: agreement",
+            limit=f"{limits.agreement:.2%} of pixels agree",
+            found=f"{found.pixels:.2%} on {found.samples} images",
+            status=Outcome.PASS if found.pixels >= limits.agreement else Outcome.FAIL,
+        )
+    ]
 
 
 def verdict(parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool) -> Verdict:

@@ -54,6 +54,7 @@ class Walk:
     events: Events
     trained: bool = True
     checks: list[Check] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
 
     def network(self) -> Artifact:
@@ -185,7 +186,11 @@ class Walk:
             )
         for engine in compiled:
             if engine not in good:
-                self.events.warn(f"{engine.backend.name} is left out: {engine.check.name} {engine.check.found}.")
+                check = engine.check
+                self.left_out.append(
+                    f"{engine.backend.name} is left out: {check.name} {check.found}, limit {check.limit}."
+                )
+                self.events.warn(self.left_out[-1])
         self.checks += [engine.check for engine in good]
         return good
 

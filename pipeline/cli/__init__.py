@@ -107,8 +107,6 @@ def main() -> None:
         code = deploy.main(standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, ReaderGone):
-        # Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted; run the same command again to go on.")
@@ -124,6 +122,11 @@ def main() -> None:
         if debug:
             raise
         code = _explain(error)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -36,17 +36,20 @@ def command(
     report = built.report
     if report is None:
         raise RuntimeError("a build that was measured has a report")
-    if as_json:
-        from visiondeploy.pipeline.folder import BUILD
+    try:
+        if as_json:
+            from visiondeploy.pipeline.folder import BUILD
 
-        click.echo((built.folder / BUILD).read_text(encoding="utf-8"), nl=False)
-    else:
-        from visiondeploy.benchmarks.report.terminal import print_report
+            click.echo((built.folder / BUILD).read_text(encoding="utf-8"), nl=False)
+        else:
+            from visiondeploy.benchmarks.report.terminal import print_report
 
-        say("")
-        print_report(report, sys.stdout)
-        _say_where(built)
-    hold(report.verdict.checks)
+            say("")
+            print_report(report, sys.stdout)
+            _say_where(built)
+    finally:
+        # Also for a reader of stdout that left early: a limit that is not held must not end with 0.
+        hold(report.verdict.checks)
 
 
 def _say_where(built: Built) -> None:

@@ -125,7 +125,8 @@ def memory_command(contender: Contender, threads: int, feeds: Mapping[str, Array
     """A command that loads one engine in a process of its own and runs it on feeds of the same shapes."""
     shapes = json.dumps({name: (str(feed.dtype), feed.shape) for name, feed in feeds.items()})
     module = "visiondeploy.pipeline.stages.run_alone"
-    return [sys.executable, "-m", module, contender.backend, str(contender.folder), str(threads), shapes]
+    # -P: the current folder is the user's, and a json.py in it must not become ours.
+    return [sys.executable, "-P", "-m", module, contender.backend, str(contender.folder), str(threads), shapes]
 
 
 def _latency(

@@ -357,11 +357,19 @@ class TestLimits:
         assert len(events.warnings) == 1
         assert events.warnings[0].startswith("openvino is left out: parity openvino")
 
+    def test_a_backend_that_is_left_out_stands_in_the_report(self, room) -> None:
+        built = room.build("precision=int8", "limits.compile_sqnr_db=500")
+        assert built.report.notes[0].startswith("openvino is left out: parity openvino")
+        assert "limit SQNR ≥ 500 dB" in built.report.notes[0]
+
     def test_classes_that_int8_mistakes_fail_the_verdict(self, room, checkpoint) -> None:
         given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime")
         built = room.build(*given, "limits.agreement=1", "limits.max_drop=100")
         assert built.report.verdict.status is Outcome.FAIL
-        assert [c.name for c in built.report.verdict.checks if c.status is Outcome.FAIL] == ["parity int8"]
+        assert [c.name for c in built.report.verdict.checks if c.status is Outcome.FAIL] == [
+            "parity int8",
+            "toy-int8-onnxruntime: agreement",
+        ]
         assert built.report.rows[1].agreement.pixels < 1
         again = room.build(*given, "limits.agreement=0.5", "limits.quantise_sqnr_db=0", "limits.max_drop=100")
         assert again.report.verdict.status is Outcome.PASS

@@ -58,7 +58,8 @@ class TestRow:
         limits = LimitSettings(max_drop=1)
         for low, high, status in ((-0.009, 0.001, PASS), (-0.02, 0.001, INCONCLUSIVE), (-0.03, -0.011, FAIL)):
             row = int8().model_copy(update={"quality": quality((low + high) / 2, low, high)})
-            (check,) = row_checks(row, limits, trained=True)
+            agreement, check = row_checks(row, limits, trained=True)
+            assert agreement.name == "unet-int8-openvino: agreement"
             assert check.status is status
             assert check.name == "unet-int8-openvino: miou"
             assert check.limit == "at most 1 points below the baseline"
@@ -66,8 +67,21 @@ class TestRow:
 
     def test_a_single_image_shows_nothing_and_no_interval_is_claimed(self) -> None:
         found = quality(-0.003, -0.01, 0.01).model_copy(update={"ci95": None, "n": 1})
-        (check,) = row_checks(int8().model_copy(update={"quality": found}), LimitSettings(), trained=True)
+        _, check = row_checks(int8().model_copy(update={"quality": found}), LimitSettings(), trained=True)
         assert (check.status, check.found) == (INCONCLUSIVE, "-0.30 points on a single image")
+
+    def test_pixels_are_counted_on_all_that_was_measured(self) -> None:
+        for limit, status in ((0.3, PASS), (0.31, FAIL)):
+            found = AgreementRow(pixels=0.30, sqnr_db=40.0, samples=101)
+            row = int8().model_copy(update={"agreement": found})
+            check = row_checks(row, LimitSettings(agreement=limit), trained=True)[0]
+            assert (check.status, check.found) == (status, "30.00% on 101 images")
+
+    def test_outputs_that_are_no_numbers_fail_even_with_random_weights(self) -> None:
+        row = int8().model_copy(update={"agreement": AgreementRow(pixels=0.9, finite=False, samples=4)})
+        for trained in (False, True):
+            check = row_checks(row, LimitSettings(), trained=trained)[0]
+            assert (check.status, check.found) == (FAIL, "NaN or infinity")
 
     def test_the_quality_of_random_weights_is_not_judged(self) -> None:
         row = int8().model_copy(update={"quality": quality(-0.5, -0.6, -0.4)})
