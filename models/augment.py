@@ -20,9 +20,16 @@ from visiondeploy.types import Sample
 
 
 def augment(
-    sample: Sample, settings: AugmentSettings, size: tuple[int, int], ignore_index: int, seed: int
+    sample: Sample,
+    settings: AugmentSettings,
+    whole: tuple[int, int],
+    size: tuple[int, int],
+    ignore_index: int,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """A random crop of `size` (height, width): image 3×H×W uint8 and mask H×W uint8, pixel for pixel aligned.
+
+    At `settings.scale` 1 the whole image is `whole` pixels: the network's input, whose scale it is to learn.
 
     What lies outside the image after scaling or rotation is black in the image and `ignore_index` in the
     mask. Raises `InputError` for a sample without a mask.
@@ -35,7 +42,7 @@ def augment(
     if _uniform(generator, 0, 1) < settings.hflip:
         image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
     image, mask = _rotate(image, mask, settings, ignore_index, generator)
-    image, mask = _scale_and_crop(image, mask, settings, size, ignore_index, generator)
+    image, mask = _scale_and_crop(image, mask, settings, whole, size, ignore_index, generator)
     return torch.Tensor.contiguous(_jitter(image, settings, generator)), mask[0].contiguous()
 
 
@@ -74,12 +81,13 @@ def _scale_and_crop(
     image: Tensor,
     mask: Tensor,
     settings: AugmentSettings,
+    whole: tuple[int, int],
     size: tuple[int, int],
     ignore_index: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     factor = math.exp(_uniform(generator, math.log(settings.scale[0]), math.log(settings.scale[1])))
-    scaled = [max(1, round(extent * factor)) for extent in image.shape[-2:]]
+    scaled = [max(1, round(extent * factor)) for extent in whole]
     image = F.resize(image, scaled, interpolation=InterpolationMode.BILINEAR, antialias=True)
     mask = F.resize(mask, scaled, interpolation=InterpolationMode.NEAREST_EXACT)
     # left, top, right, bottom, spread so that a small image may stand anywhere in the crop

@@ -29,11 +29,11 @@ class Monitor:
         if self._writer:
             self._writer.close()
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One point on each curve."""
+    def scalars(self, step: int, group: str, values: Mapping[str, float]) -> None:
+        """One point on each curve of a group ("train", "validation")."""
         for name, value in values.items():
             if self._writer:
-                self._writer.add_scalar(f"train/{name}", value, step)
+                self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def pictures(self, step: int, module: nn.Module, task: Task, samples: Sequence[Sample]) -> None:
         """Input, truth and prediction of each sample side by side, and histograms of the first one's feature maps."""

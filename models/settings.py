@@ -15,7 +15,7 @@ class AugmentSettings(Settings):
     """Training augmentation from `models/augment.py`.
 
     `hflip` is the probability of a mirror image, `rotation` the largest angle in degrees either way, `scale`
-    the range of sizes relative to the image, drawn log-uniformly; brightness, contrast and saturation are
+    the range of sizes relative to the network's input, drawn log-uniformly; brightness, contrast and saturation are
     scaled by up to ± their value, hue is turned by up to ± its share of the circle; `cutmix` is the
     probability of CutMix for a batch.
     """

@@ -134,11 +134,11 @@ def train(
                     f"training: the loss is {losses['loss']} at step {step}; lower train.learning_rate "
                     f"(it was {settings.learning_rate:g}) or look at the data."
                 )
-            monitor.scalars(step, {**losses, "learning_rate": rate})
+            monitor.scalars(step, "train", {**losses, "learning_rate": rate})
             if accelerator.is_main_process and _due(step, settings.validate_every, settings.steps):
                 scores = validate(average.module, task, validation, settings.validate_images)
                 history.append({"step": step, "loss": losses["loss"], task.metric: task.value(scores)})
-                monitor.scalars(step, {task.metric: history[-1][task.metric]})
+                monitor.scalars(step, "validation", {task.metric: history[-1][task.metric]})
                 monitor.pictures(step, average.module, task, [validation[i] for i in range(min(3, len(validation)))])
             best = f" {task.metric} {history[-1][task.metric]:.3f}" if history else ""
             report(step, settings.steps, f"loss {losses['loss']:.3f}{best}")

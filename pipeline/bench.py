@@ -82,7 +82,7 @@ def bench(
     trained = first.record.spec.trained_steps > 0
     report = Report(
         environment=capture(threads),
-        rows=tuple(rows),
+        rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
         notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
     )
@@ -204,6 +204,13 @@ def _entries(builds: Sequence[_Build]) -> list[tuple[Contender, _Build]]:
             free = next(name for name in names if name not in taken)
             entries.append((replace(contender, name=free), build))
     return entries
+
+
+def _left_out(builds: Sequence[_Build], rows: Sequence[Row]) -> list[Row]:
+    """What a build's backend "auto" left out, unless another build brought an engine of that name."""
+    taken = {row.name for row in rows}
+    found = {row.name: row for build in builds for row in build.record.left_out}
+    return [row for name, row in found.items() if name not in taken]
 
 
 def _contender(build: _Build, engine: Engine) -> Contender:

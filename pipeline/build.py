@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from visiondeploy import __version__
-from visiondeploy.benchmarks.report.schema import Report, Row
+from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.artifact import canonical
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, materialise
-from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
+from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.store import Artifact, Store
-from visiondeploy.pipeline.walk import Compiled, Walk
-from visiondeploy.types import Status
-
-Until = Literal["train", "export", "compile", "measure"]
+from visiondeploy.pipeline.walk import Compiled, Measured, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +39,19 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     """
     plan = Plan(recipe)
     plan.check()
-    folder = out or Path("builds") / plan.name
+    name = plan.name(until)
+    folder = out or Path("builds") / name
     check_target(folder)
+    made = recipe.model_dump(mode="json")
+    if earlier_recipe(folder) not in {None, canonical(made)}:
+        events.tell(f"{folder} holds a build of another recipe, which this one replaces; keep both with -o")
     walk = Walk(plan, store, events)
 
     network = walk.network()
     places: dict[str, Artifact] = {"network": network}
     engines: list[Compiled] = []
     baseline: Compiled | None = None
-    rows: list[Row] = []
+    measured: Measured | None = None
     if until != "train":
         exported = walk.export(network)
         places["onnx-fp32"] = exported
@@ -62,24 +63,25 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":
         baseline = walk.baseline(network, engines)
-        rows = walk.measure(network, baseline, engines)
+        measured = walk.measure(network, baseline, engines)
 
     record = BuildRecord(
-        name=plan.name,
+        name=name,
         visiondeploy=__version__,
         until=until,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=made,
         spec=plan.spec.model_copy(update={"trained_steps": network.meta["steps"]}),
         network=network.digest,
         parameters=network.meta["parameters"],
         validation=plan.validation,
-        engine=_fastest(rows, engines),
+        engine=_fastest(walk, measured, engines) if measured else None,
         engines=tuple(_engine(engine, f"engines/{engine.backend.name}") for engine in engines),
         baseline=_engine(baseline, "network") if baseline else None,
+        left_out=tuple(walk.left_out),
         parity=tuple(walk.checks),
         stages=tuple(walk.stages),
     )
-    report = _report(walk, rows) if rows else None
+    report = _report(walk, measured) if measured else None
     return Built(folder, materialise(folder, places, record, report), report)
 
 
@@ -94,18 +96,23 @@ def _engine(engine: Compiled, folder: str) -> Engine:
     )
 
 
-def _report(walk: Walk, rows: list[Row]) -> Report:
-    notes = (*walk.left_out, *(() if walk.trained else (gate.UNTRAINED,)))
+def _report(walk: Walk, measured: Measured) -> Report:
     return Report(
-        environment=walk.plan.environment,
-        rows=tuple(rows),
-        verdict=gate.verdict(walk.checks, rows, walk.plan.recipe.limits, walk.trained),
-        notes=notes,
+        environment=measured.environment,
+        rows=(*measured.rows, *walk.left_out),
+        # What "auto" left out is no engine of this build, and is not judged.
+        verdict=gate.verdict(walk.checks, measured.rows, walk.plan.recipe.limits, walk.trained),
+        notes=() if walk.trained else (gate.UNTRAINED,),
     )
 
 
-def _fastest(rows: list[Row], engines: list[Compiled]) -> str | None:
-    """The backend of the fastest row that ran."""
+def _fastest(walk: Walk, measured: Measured, engines: list[Compiled]) -> str | None:
+    """The backend of the fastest engine that holds its limits."""
     known = {engine.backend.name for engine in engines}
-    ran = [row for row in rows if row.status is Status.OK and row.backend in known and row.speedup]
-    return max(ran, key=lambda row: row.speedup.value if row.speedup else 0.0).backend if ran else None
+    limits = walk.plan.recipe.limits
+    speed = {
+        row.backend: row.speedup.value
+        for row in measured.rows
+        if row.backend in known and row.speedup and gate.passes(row, limits, walk.trained)
+    }
+    return max(speed, key=speed.__getitem__, default=None)

@@ -20,9 +20,10 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from visiondeploy.benchmarks.report.schema import Check, Report
+from visiondeploy.benchmarks.report.schema import Check, Report, Row
 from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.pipeline.artifact import canonical
 from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, write_atomic
 from visiondeploy.pipeline.store import Artifact
 from visiondeploy.types import Layer, Precision
@@ -60,7 +61,11 @@ class Engine(_Part):
 
 
 class BuildRecord(_Part):
-    """What a build is. `network` and `validation` are digests: builds that share both can be compared."""
+    """What a build is. `network` and `validation` are digests: builds that share both can be compared.
+
+    `engine` is the backend of the fastest engine that holds its limits; `left_out` are rows of the backends that
+    "auto" could not use, or whose engines computed something else.
+    """
 
     name: str
     visiondeploy: str
@@ -73,6 +78,7 @@ class BuildRecord(_Part):
     engine: str | None
     engines: tuple[Engine, ...]
     baseline: Engine | None
+    left_out: tuple[Row, ...] = ()
     parity: tuple[Check, ...]
     stages: tuple[StageRecord, ...]
     files: dict[str, str] = {}
@@ -161,6 +167,13 @@ def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a build's record ({reason}): build it again.") from None
     return record, Report.from_json(text, str(path)) if "rows" in found else None
+
+
+def earlier_recipe(folder: Path) -> bytes | None:
+    """The recipe of the build that a folder holds, as canonical JSON; None where it holds none that can be read."""
+    with contextlib.suppress(InputError):
+        return canonical(read_build(folder)[0].recipe)
+    return None
 
 
 def verify(folder: Path, record: BuildRecord, places: tuple[str, ...] = ("",)) -> None:

@@ -47,13 +47,13 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
                 status=status,
             )
         )
-    if limits.strict and row.off_precision:
+    if limits.strict and (row.off_precision or not row.realised):
         off = ", ".join(f"{count} in {kind}" for kind, count in row.off_precision.items())
         checks.append(
             Check(
                 name=f"{row.name}: precision",
                 limit=f"every layer in {row.precision.value}",
-                found=off,
+                found=off or "the runtime names no layer",
                 status=Outcome.FAIL,
             )
         )
@@ -78,6 +78,11 @@ def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Ch
             status=Outcome.PASS if found.pixels >= limits.agreement else Outcome.FAIL,
         )
     ]
+
+
+def passes(row: Row, limits: LimitSettings, trained: bool) -> bool:
+    """Whether an engine was measured and fails none of its limits."""
+    return row.status is Status.OK and all(c.status is not Outcome.FAIL for c in row_checks(row, limits, trained))
 
 
 def verdict(parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool) -> Verdict:

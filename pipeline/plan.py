@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from visiondeploy.benchmarks.accuracy import chosen
 from visiondeploy.benchmarks.environment import capture, has_vnni
 from visiondeploy.benchmarks.report.schema import Environment
 from visiondeploy.calibration.observers import observer_of
@@ -24,6 +25,10 @@ from visiondeploy.types import Dataset
 
 if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
+
+
+Until = Literal["train", "export", "compile", "measure"]
+"""The last stage of a build."""
 
 
 def file_name(text: str) -> str:
@@ -65,12 +70,21 @@ class Plan:
             backend = backend_of(wanted)
             require(backend, self.recipe.precision)
             return (backend,)
-        found = [BACKENDS[name] for name in AUTO]
-        usable = tuple(b for b in found if not b.unavailable() and self.recipe.precision in b.precisions)
+        usable = tuple(BACKENDS[name] for name in AUTO if name not in self.unusable)
         if not usable:
-            reasons = "; ".join(f"{b.name}: {b.unavailable()}" for b in found)
-            raise BackendUnavailable(f"no engine backend can be used here: {reasons}.")
+            raise BackendUnavailable(f"no engine backend can be used here: {' '.join(self.unusable.values())}")
         return usable
+
+    @cached_property
+    def unusable(self) -> dict[str, str]:
+        """The backends that "auto" would take if it could, by name, with the sentence that says why it cannot."""
+        reasons: dict[str, str] = {}
+        for name in AUTO if self.recipe.backend == "auto" else ():
+            try:
+                require(BACKENDS[name], self.recipe.precision)
+            except BackendUnavailable as error:
+                reasons[name] = str(error)
+        return reasons
 
     @cached_property
     def spec(self) -> NetworkSpec:
@@ -102,11 +116,11 @@ class Plan:
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 
-    @property
-    def name(self) -> str:
-        """The name of the build's folder."""
-        parts = [self.recipe.name, file_name(self.dataset.name), str(self.recipe.precision)]
-        if self.recipe.backend != "auto":
+    def name(self, until: Until) -> str:
+        """The name of the build's folder. What ends early has one of its own, so as not to replace a whole build."""
+        ends = {"train": "network", "export": "onnx"}
+        parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
+        if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
         if self.dataset.name == "synthetic":
             parts.remove("synthetic")
@@ -121,10 +135,10 @@ class Plan:
 
     @cached_property
     def samples(self) -> list[Mapping[str, Array]]:
-        """The feeds that parity is measured on: the first images of the validation split."""
+        """The feeds that parity is measured on: images spread over the validation split."""
         split = self.dataset.split(self.recipe.data.val)
-        count = min(self.recipe.limits.parity_images, len(split))
-        return [self.task.preprocess([split[index].image]) for index in range(count)]
+        indices = chosen(len(split), self.recipe.limits.parity_images)
+        return [self.task.preprocess([split[index].image]) for index in indices]
 
     @cached_property
     def validation(self) -> str:

@@ -49,7 +49,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class ModelSettings(Settings):
-    """The network: its name in the table of networks, its own options, and a checkpoint to start from."""
+    """The network: its name in the table, its own options, and a checkpoint to take instead of training one."""
 
     name: Name
     checkpoint: Text | None = None
@@ -94,13 +94,13 @@ class LimitSettings(Settings):
     With `strict` the build also fails where a layer does not compute in the precision that was asked for.
     """
 
-    agreement: Annotated[float, Field(ge=0, le=1)] = 0.97
+    agreement: Annotated[float, Field(ge=0, le=1)] = 0.98
     export_sqnr_db: float = 60.0
     convert_sqnr_db: float = 40.0
     quantise_sqnr_db: float = 15.0
     compile_sqnr_db: float = 30.0
     parity_images: Annotated[int, Field(ge=1)] = 4
-    max_drop: Annotated[float, Field(ge=0, le=100)] = 1.0
+    max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     strict: bool = False
 
 
@@ -173,7 +173,15 @@ def resolve(
     for override in overrides:
         path, value = _parse_override(override)
         _put(data, path, value, f"--set {_short(override)}", origins)
-    return _validate(data, Origins(source, origins))
+    recipe = _validate(data, Origins(source, origins))
+    if recipe.model.checkpoint is not None:
+        for place, origin in origins.items():
+            if place[0] in {"train", "augment"} or place[:2] == ("model", "options"):
+                raise UsageError(
+                    f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
+                    f"{_short(recipe.model.checkpoint)}: leave one of the two away."
+                )
+    return recipe
 
 
 def _packaged() -> Traversable:

@@ -12,6 +12,8 @@ from visiondeploy.types import Layer, Precision
 def surprises(precision: Precision, layers: Iterable[Layer], stored: Mapping[str, int]) -> tuple[str, ...]:
     """Sentences on layers that do not compute in the precision that was asked for; none where all do."""
     known = tuple(layers)
+    if not known:
+        return ("the runtime names no layer that holds work: which types it computes in is not known",)
     off = [layer for layer in known if layer.compute != precision]
     if not off:
         return ()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
 from visiondeploy.errors import GateFailed
+from visiondeploy.models.launch import launched
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.backends.table import BACKENDS
@@ -21,17 +22,22 @@ from visiondeploy.pipeline.stages import compile as compiling
 from visiondeploy.pipeline.stages import convert, export, quantise, train
 from visiondeploy.pipeline.stages import measure as measuring
 from visiondeploy.pipeline.store import Artifact, Step, Store, sha256_file, tool_versions
-from visiondeploy.types import Layer, Precision, Realised
+from visiondeploy.types import Layer, Outcome, Precision, Realised, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """An engine with the backend that made it and the check of its parity."""
+    """An engine with the backend that made it, and its parity with what it was compiled from."""
 
     backend: Backend
     precision: Precision
     artifact: Artifact
-    check: Check
+
+    @property
+    def parity(self) -> AgreementRow | None:
+        """None where the backend itself is the reference: then there is nothing to compare with."""
+        found = self.artifact.meta["parity"]
+        return AgreementRow.model_validate(found[self.backend.name]) if self.backend.name in found else None
 
     @property
     def size_bytes(self) -> int:
@@ -45,6 +51,14 @@ class Compiled:
         return Realised(tuple(Layer(**layer) for layer in meta["layers"]), dict(meta["stored"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Baseline and engines, measured in one run, and the machine as it was then."""
+
+    rows: tuple[Row, ...]
+    environment: Environment
+
+
 @dataclass
 class Walk:
     """One build under way: its plan, the store, and what the stages found so far."""
@@ -54,7 +68,7 @@ class Walk:
     events: Events
     trained: bool = True
     checks: list[Check] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[Row] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
 
     def network(self) -> Artifact:
@@ -77,10 +91,12 @@ class Walk:
     def _training_step(self) -> Step:
         recipe = self.plan.recipe
         inputs = {"train": self.plan.dataset.digest(recipe.data.train), "validation": self.plan.validation}
-        settings = {
+        settings: dict[str, Any] = {
             "spec": self.plan.spec.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json"),
             "augment": recipe.augment.model_dump(mode="json"),
+            # Each process adds a batch to every step.
+            "processes": launched().count,
         }
         return Step("train", train.VERSION, inputs, settings, tool_versions(*train.TOOLS))
 
@@ -170,29 +186,53 @@ class Walk:
     def compile(self, network: Artifact, exported: Artifact, ready: Artifact) -> list[Compiled]:
         """One engine for each backend. The ones that fail parity are named; none left is an error."""
         sources = {"network": network, "torchscript": exported, "onnx": ready}
-        compiled = []
+        limits, precision = self.plan.recipe.limits, self.plan.recipe.precision
+        for name, reason in self.plan.unusable.items():
+            self._leave_out(name, Status.NOT_RUN, reason)
+        good: list[Compiled] = []
+        faults: dict[str, str] = {}
         for backend in self.plan.backends:
-            source = sources[backend.source]
-            artifact = self._compile(backend, source)
-            limit = self.plan.recipe.limits.compile_sqnr_db
-            found = AgreementRow.model_validate(artifact.meta["parity"][backend.name])
-            check = gate.parity_check(f"parity {backend.name}", found, limit, None)
-            compiled.append(Compiled(backend, self.plan.recipe.precision, artifact, check))
-        good = [engine for engine in compiled if engine.check.status == "PASS"]
+            engine = Compiled(backend, precision, self._compile(backend, sources[backend.source]))
+            check = None
+            if engine.parity is not None:
+                check = gate.parity_check(f"parity {backend.name}", engine.parity, limits.compile_sqnr_db, None)
+            if check is not None and check.status is not Outcome.PASS:
+                faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
+                continue
+            good.append(engine)
+            self.checks += [check] if check is not None else []
         if not good:
-            said = "; ".join(f"{e.check.name}: {e.check.found}, limit {e.check.limit}" for e in compiled)
             raise GateFailed(
-                f"no engine computes what its source does ({said}): the runtime is at fault; try another backend."
+                f"no engine computes what its source does ({'; '.join(faults.values())}): the runtime is at fault; "
+                "try another backend."
             )
-        for engine in compiled:
-            if engine not in good:
-                check = engine.check
-                self.left_out.append(
-                    f"{engine.backend.name} is left out: {check.name} {check.found}, limit {check.limit}."
-                )
-                self.events.warn(self.left_out[-1])
-        self.checks += [engine.check for engine in good]
+        exact = [engine for engine in good if engine.realised.layers and not engine.realised.off(precision)]
+        if limits.strict and exact:
+            # With none that is exact all are kept, and the verdict fails on each.
+            faults |= {
+                engine.backend.name: f"limits.strict: {len(engine.realised.off(precision))} layers not in {precision}"
+                for engine in good
+                if engine not in exact
+            }
+            good = exact
+        for name, fault in faults.items():
+            self._leave_out(name, Status.FAILED, f"left out, {fault}.")
         return good
+
+    def _leave_out(self, backend: str, status: Status, reason: str) -> None:
+        """A row of the report for what "auto" would have built, so that nobody takes it for measured or forgotten."""
+        recipe = self.plan.recipe
+        self.events.warn(f"{backend}: {reason}")
+        self.left_out.append(
+            Row(
+                name=f"{recipe.name}-{recipe.precision}-{backend}",
+                model=recipe.name,
+                backend=backend,
+                precision=recipe.precision,
+                status=status,
+                reason=reason,
+            )
+        )
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
@@ -200,13 +240,11 @@ class Walk:
         for engine in engines:
             if engine.backend is backend:
                 return engine
-        artifact = self._compile(backend, network)
-        found = AgreementRow.model_validate(artifact.meta["parity"][backend.name])
-        return Compiled(backend, Precision.FP32, artifact, gate.parity_check("baseline", found, 0.0, None))
+        return Compiled(backend, Precision.FP32, self._compile(backend, network))
 
     def _compile(self, backend: Backend, source: Artifact) -> Artifact:
         reference = {"network": "pytorch", "torchscript": "torchscript", "onnx": "onnxruntime"}[backend.source]
-        tools = tool_versions(*backend.packages, *BACKENDS[reference].packages)
+        tools = tool_versions(*compiling.TOOLS, *backend.packages, *BACKENDS[reference].packages)
         settings: dict[str, Any] = {
             "backend": backend.name,
             "threads": self.plan.recipe.threads,
@@ -233,7 +271,7 @@ class Walk:
 
         return self._run(f"compile {backend.name}", step, "engine", make, note)
 
-    def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> list[Row]:
+    def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> Measured:
         """Baseline and engines in one run."""
         recipe = self.plan.recipe
         inputs = {
@@ -258,10 +296,15 @@ class Walk:
             rows = measuring.measure(
                 contenders, self.plan.spec, split, recipe.bench, recipe.threads, self.events.progress
             )
-            return {"rows": [row.model_dump(mode="json") for row in rows]}
+            # With the machine as it was then: a measurement that comes from the store is not one of today.
+            return {
+                "rows": [row.model_dump(mode="json") for row in rows],
+                "environment": self.plan.environment.model_dump(mode="json"),
+            }
 
         made = self._run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
-        return [Row.model_validate(row) for row in made.meta["rows"]]
+        rows = tuple(Row.model_validate(row) for row in made.meta["rows"])
+        return Measured(rows, Environment.model_validate(made.meta["environment"]))
 
     def contender(self, engine: Compiled, network: Artifact) -> measuring.Contender:
         """An engine as the measure stage wants it."""
@@ -311,10 +354,14 @@ def _trained_note(meta: Mapping[str, Any]) -> str:
 def _said(meta: Mapping[str, Any]) -> str:
     """The parity of a stage, in a few words."""
     found = [AgreementRow.model_validate(row) for row in meta["parity"].values()]
+    if not all(row.finite for row in found):
+        return "NaN or infinity where the stage before has numbers"
     worst = min((row.sqnr_db for row in found if row.sqnr_db is not None), default=None)
     return "equal to the stage before" if worst is None else f"SQNR {worst:.1f} dB to the stage before"
 
 
 def _small(artifact: Artifact) -> dict[str, Any]:
     """What a stage recorded, without what stands elsewhere in `build.json`."""
-    return {name: value for name, value in artifact.meta.items() if name not in {"layers", "rows", "history"}}
+    return {
+        name: value for name, value in artifact.meta.items() if name not in {"layers", "rows", "environment", "history"}
+    }

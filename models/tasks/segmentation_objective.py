@@ -22,13 +22,14 @@ class SegmentationObjective:
         self.spec = spec
         self.settings = train
         self.augment = augment
-        self.size = (train.height or spec.input.height, train.width or spec.input.width)
+        self.whole = (spec.input.height, spec.input.width)
+        self.size = (train.height or self.whole[0], train.width or self.whole[1])
         self._mean = torch.tensor(spec.input.mean).view(3, 1, 1)
         self._std = torch.tensor(spec.input.std).view(3, 1, 1)
 
     def item(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
         """One augmented crop; the same for the same sample and seed."""
-        return augment(sample, self.augment, self.size, self.spec.ignore_index, seed)
+        return augment(sample, self.augment, self.whole, self.size, self.spec.ignore_index, seed)
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:
         """A collated batch to normalised images N×3×H×W float32 and masks, after CutMix."""

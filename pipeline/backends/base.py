@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,11 +68,3 @@ def require(backend: Backend, precision: Precision) -> None:
     if precision not in backend.precisions:
         runs = ", ".join(sorted(backend.precisions))
         raise BackendUnavailable(f"backend {backend.name} runs {runs}, not {precision}; choose another backend.")
-
-
-def version_of(package: str) -> str:
-    """The installed version, or "absent"."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

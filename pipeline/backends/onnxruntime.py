@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ from visiondeploy.pipeline.backends.onnx_file import stored_types
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.onnx"
-INTEGER_KERNELS = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm"})
-FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "ConvTranspose", "MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
+WORK = re.compile(r"Conv|MatMul|Gemm")
+"""What kernels that hold the work are called, with whatever a fusion or a layout puts around it."""
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
-COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64"}
+COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8"}
 
 
 class OnnxRuntimeBackend:
@@ -53,12 +54,13 @@ class OnnxRuntimeBackend:
         for event in events:
             arguments = event.get("args", {})
             kind = arguments.get("op_name", "")
-            if event.get("cat") != "Node" or kind not in INTEGER_KERNELS | FLOAT_KERNELS:
+            if event.get("cat") != "Node" or not WORK.search(kind):
                 continue
             name = event["name"].removesuffix("_kernel_time")
             first = next(iter(arguments["input_type_shape"][0]))
-            compute = "int8" if kind in INTEGER_KERNELS else COMPUTE.get(first, first)
-            layers[name] = Layer(name, kind, compute, arguments["provider"].removesuffix("ExecutionProvider").lower())
+            layers[name] = Layer(
+                name, kind, COMPUTE.get(first, first), arguments["provider"].removesuffix("ExecutionProvider").lower()
+            )
         return Realised(tuple(layers.values()), stored_types(folder / MODEL))
 
 

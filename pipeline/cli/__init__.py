@@ -104,7 +104,7 @@ def main() -> None:
     """Entry point of the console script. Exit codes are those of `visiondeploy.errors`."""
     debug = "--debug" in sys.argv[1:]
     try:
-        code = deploy.main(standalone_mode=False)
+        code = deploy.main(prog_name="deploy", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, ReaderGone):
         code = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,17 +13,19 @@ from visiondeploy.errors import GateFailed
 
 if TYPE_CHECKING:
     from visiondeploy.benchmarks.report.schema import Check
-    from visiondeploy.pipeline.build import Built, Until
+    from visiondeploy.pipeline.build import Built
+    from visiondeploy.pipeline.plan import Until
     from visiondeploy.pipeline.recipe import Recipe
 
 
 def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
     """Build with the stages shown live on stderr."""
+    from visiondeploy.models.launch import launched
     from visiondeploy.pipeline.build import build
     from visiondeploy.pipeline.cli.display import Display
     from visiondeploy.pipeline.store import Store, default_root
 
-    if int(os.environ.get("RANK", "0")) > 0:
+    if launched().rank > 0:
         _follow(recipe)
     with Display() as display:
         store = Store(default_root(), on_warning=display.warn, on_wait=display.warn)

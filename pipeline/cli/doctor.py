@@ -15,10 +15,9 @@ def command() -> None:
     from rich.table import Table
 
     from visiondeploy.benchmarks.environment import capture, has_fast_half, has_vnni
-    from visiondeploy.pipeline.backends.base import version_of
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.recipe import default_threads
-    from visiondeploy.pipeline.store import default_root
+    from visiondeploy.pipeline.store import default_root, tool_versions
 
     threads = default_threads()
     environment = capture(threads)
@@ -30,7 +29,7 @@ def command() -> None:
     table.add_row("gpu", escape(environment.gpu or "") or "none: TensorRT engines cannot be run or measured here")
     for name, backend in BACKENDS.items():
         reason = backend.unavailable()
-        versions = ", ".join(f"{package} {version_of(package)}" for package in backend.packages)
+        versions = ", ".join(f"{package} {version}" for package, version in tool_versions(*backend.packages).items())
         table.add_row(name, f"[yellow]missing[/]: {escape(reason)}" if reason else f"[green]ready[/]: {versions}")
     int8 = "8-bit weights" if has_vnni() else "7-bit weights: this CPU has no VNNI, 8-bit products would saturate"
     table.add_row("int8", int8)

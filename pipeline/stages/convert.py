@@ -14,7 +14,7 @@ from visiondeploy.types import Task
 
 # 1: onnxruntime.transformers.float16 with norms, softmax and reductions blocked
 VERSION = 1
-TOOLS = ("onnx", "onnxruntime")
+TOOLS = ("onnx", "onnxruntime", "pillow")
 
 KEPT_IN_FP32 = (
     "BatchNormalization",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # 1: dynamo exporter, onnxscript optimiser
 VERSION = 1
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "pillow")
 
 MAX_BATCH = 4096
 

@@ -13,8 +13,9 @@ from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Array, Split, Task
 
 # 1: scheme `cpu`
-VERSION = 1
-TOOLS = ("onnx", "onnxruntime", "numpy")
+# 2: every node has a name of its own
+VERSION = 2
+TOOLS = ("onnx", "onnxruntime", "numpy", "pillow")
 
 
 def quantise(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visiondeploy.models.launch import launched
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.types import Dataset
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from visiondeploy.models.training import Report
 
 # 1: AdamW, EMA, cross entropy and Dice
-VERSION = 1
-TOOLS = ("torch", "torchvision", "accelerate")
+# 2: crops at the scale of the network's input; as many threads as the recipe says
+VERSION = 2
+TOOLS = ("torch", "torchvision", "accelerate", "pillow")
 
 
 def train(
@@ -46,7 +47,7 @@ def train(
     from visiondeploy.models.training import train as run
 
     # torchrun has shared the cores out among its processes.
-    if "WORLD_SIZE" not in os.environ:
+    if launched().count == 1:
         torch.set_num_threads(threads)
     network = new_network(spec, settings.seed)
     if settings.steps == 0:

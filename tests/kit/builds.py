@@ -34,6 +34,7 @@ class Recorder(Silent):
     cached: dict[str, bool] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def start(self, stage: str) -> None:
         self.started.append(stage)
@@ -44,6 +45,9 @@ class Recorder(Silent):
     def end(self, stage: str, seconds: float, cached: bool, note: str) -> None:
         self.cached[stage] = cached
         self.notes[stage] = note
+
+    def tell(self, message: str) -> None:
+        self.told.append(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

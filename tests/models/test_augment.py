@@ -30,7 +30,7 @@ def test_does_nothing_where_nothing_is_asked_for() -> None:
     sample = Sample(
         "a", np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8), np.ones((20, 30), np.uint8)
     )
-    image, mask = augment(sample, STILL, (20, 30), IGNORE, seed=0)
+    image, mask = augment(sample, STILL, (20, 30), (20, 30), IGNORE, seed=0)
     assert torch.equal(image, torch.from_numpy(sample.image).permute(2, 0, 1))
     assert np.array_equal(mask, sample.target)
 
@@ -45,7 +45,7 @@ def test_does_nothing_where_nothing_is_asked_for() -> None:
 )
 def test_image_and_mask_move_together(seed, axis, rotation, scale, size) -> None:
     asked = STILL.model_copy(update={"hflip": 0.5, "rotation": rotation, "scale": scale})
-    image, mask = augment(rulers(48, 64, axis), asked, size, IGNORE, seed)
+    image, mask = augment(rulers(48, 64, axis), asked, (48, 64), size, IGNORE, seed)
     assert image.dtype == torch.uint8
     assert image.shape == (3, *size)
     assert mask.shape == size
@@ -53,31 +53,40 @@ def test_image_and_mask_move_together(seed, axis, rotation, scale, size) -> None
     # A bilinear image of a ruler is the ruler; nearest neighbours are off by half a pixel at each of two steps.
     away = np.abs(image[0].numpy().astype(float) - mask.numpy())[inner(mask.numpy(), 4)]
     assert away.max(initial=0) <= 2
-    assert away.mean() <= 0.75 if away.size else True
+    # A few pixels may happen to lie just so.
+    assert away.size < 100 or away.mean() <= 0.75
+
+
+def test_at_scale_one_the_whole_image_is_as_large_as_the_network_sees_it() -> None:
+    image, mask = augment(rulers(40, 80, 1), STILL, (20, 40), (20, 40), IGNORE, seed=0)
+    assert image.shape == (3, 20, 40)
+    # Every second column of the image, from its first to its last.
+    assert np.abs(mask[0].numpy().astype(int) - (2 * np.arange(40) + 0.5)).max() <= 1
+    assert (mask != IGNORE).all()
 
 
 def test_what_lies_outside_is_ignored() -> None:
     sample = Sample("a", np.full((10, 10, 3), 200, np.uint8), np.zeros((10, 10), np.uint8))
-    image, mask = augment(sample, STILL, (30, 20), IGNORE, seed=0)
+    image, mask = augment(sample, STILL, (10, 10), (30, 20), IGNORE, seed=0)
     assert (mask == 0).sum() == 100
     assert (mask == IGNORE).sum() == 500
     assert (image[:, mask == 0] == 200).all()
-    _, mask = augment(sample, STILL.model_copy(update={"rotation": 90.0}), (10, 10), IGNORE, seed=1)
+    _, mask = augment(sample, STILL.model_copy(update={"rotation": 90.0}), (10, 10), (10, 10), IGNORE, seed=1)
     assert set(mask.unique().tolist()) <= {0, IGNORE}
 
 
 def test_a_small_image_and_a_crop_lie_anywhere() -> None:
     whole = rulers(40, 40, 1)
-    corners = {int(augment(whole, STILL, (8, 8), IGNORE, seed)[1][0, 0]) for seed in range(40)}
+    corners = {int(augment(whole, STILL, (40, 40), (8, 8), IGNORE, seed)[1][0, 0]) for seed in range(40)}
     assert len(corners) > 10
     dot = Sample("dot", np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8))
-    places = {int(augment(dot, STILL, (8, 8), IGNORE, seed)[1].argmin()) for seed in range(40)}
+    places = {int(augment(dot, STILL, (1, 1), (8, 8), IGNORE, seed)[1].argmin()) for seed in range(40)}
     assert len(places) > 10
 
 
 def test_flips_as_often_as_asked() -> None:
     asked = STILL.model_copy(update={"hflip": 0.25})
-    flipped = [int(augment(rulers(4, 8, 1), asked, (4, 8), IGNORE, seed)[1][0, 0]) == 7 for seed in range(400)]
+    flipped = [int(augment(rulers(4, 8, 1), asked, (4, 8), (4, 8), IGNORE, seed)[1][0, 0]) == 7 for seed in range(400)]
     assert 60 < sum(flipped) < 140
 
 
@@ -86,7 +95,7 @@ def test_colours_change_within_their_strength_and_the_mask_does_not() -> None:
     asked = STILL.model_copy(update={"brightness": 0.2})
     means = []
     for seed in range(50):
-        image, mask = augment(sample, asked, (6, 6), IGNORE, seed)
+        image, mask = augment(sample, asked, (6, 6), (6, 6), IGNORE, seed)
         means.append(float(image.float().mean()))
         assert (mask == 1).all()
     assert 79 <= min(means) < 90
@@ -101,11 +110,11 @@ def test_depends_on_the_seed_alone_and_leaves_the_rest_as_it_was() -> None:
     kept = sample.image.copy(), sample.target.copy()
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    one = augment(sample, AugmentSettings(), (32, 32), IGNORE, seed=5)
+    one = augment(sample, AugmentSettings(), (40, 50), (32, 32), IGNORE, seed=5)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    same = augment(sample, AugmentSettings(), (32, 32), IGNORE, seed=5)
-    other = augment(sample, AugmentSettings(), (32, 32), IGNORE, seed=6)
+    same = augment(sample, AugmentSettings(), (40, 50), (32, 32), IGNORE, seed=5)
+    other = augment(sample, AugmentSettings(), (40, 50), (32, 32), IGNORE, seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0])
     assert np.array_equal(sample.image, kept[0])
@@ -114,12 +123,12 @@ def test_depends_on_the_seed_alone_and_leaves_the_rest_as_it_was() -> None:
 
 def test_plain_tensors_come_out() -> None:
     """A DataLoader collates them, and no tv_tensors follow into the network."""
-    assert all(type(t) is torch.Tensor for t in augment(rulers(8, 8, 0), AugmentSettings(), (8, 8), IGNORE, seed=0))
+    assert all(type(t) is torch.Tensor for t in augment(rulers(8, 8, 0), AugmentSettings(), (8, 8), (8, 8), IGNORE, 0))
 
 
 def test_a_sample_without_a_mask_is_refused() -> None:
     with pytest.raises(InputError, match="bare has no mask"):
-        augment(Sample("bare", np.zeros((4, 4, 3), np.uint8), None), STILL, (4, 4), IGNORE, seed=0)
+        augment(Sample("bare", np.zeros((4, 4, 3), np.uint8), None), STILL, (4, 4), (4, 4), IGNORE, seed=0)
 
 
 class TestCutMix:

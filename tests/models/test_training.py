@@ -108,7 +108,7 @@ def test_tensorboard_gets_losses_metric_pictures_and_histograms(tmp_path) -> Non
     events = EventAccumulator(str(tmp_path / "log"))
     events.Reload()
     tags = events.Tags()
-    assert {"train/loss", "train/miou", "train/learning_rate", "train/cross_entropy"} <= set(tags["scalars"])
+    assert {"train/loss", "validation/miou", "train/learning_rate", "train/cross_entropy"} <= set(tags["scalars"])
     assert "prediction/0" in tags["images"]
     assert "features/encoder.0" in tags["histograms"]
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3]

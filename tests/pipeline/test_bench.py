@@ -139,7 +139,7 @@ class TestNamedBuilds:
 
     def test_a_build_without_engines(self, room) -> None:
         with pytest.raises(UsageError, match="ends with stage 'train' and has no engine: build it"):
-            run(room, Path("builds/training-fp32"))
+            run(room, Path("builds/training-network"))
 
     def test_a_build_without_a_baseline(self, room) -> None:
         with pytest.raises(UsageError, match="was built only up to 'compile': build it whole"):

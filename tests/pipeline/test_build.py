@@ -20,11 +20,12 @@ from visiondeploy.errors import (
     ResourceError,
     UsageError,
 )
+from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import UNTRAINED
-from visiondeploy.types import Outcome, Precision, Status
+from visiondeploy.types import Layer, Outcome, Precision, Realised, Status
 
 MEASURED = [
     ("fp32", "auto"),
@@ -127,7 +128,6 @@ class TestWhatComesOut:
             "parity export torchscript",
             "parity int8",
             "parity openvino",
-            "parity onnxruntime",
         ]
 
     def test_random_weights_are_not_judged_and_that_is_said(self, house) -> None:
@@ -190,6 +190,23 @@ class TestStore:
 
 
 class TestFolder:
+    def test_what_ends_early_does_not_replace_a_whole_build(self, room) -> None:
+        whole = room.build("precision=fp16").folder
+        before = contents(whole)
+        assert room.build("precision=fp16", until="train").folder.name == "toy-network"
+        assert room.build("precision=fp16", until="export").folder.name == "toy-onnx"
+        assert contents(whole) == before
+
+    def test_that_a_build_of_another_recipe_is_replaced_is_said(self, room) -> None:
+        events = Recorder()
+        room.build("precision=fp16", events=events)
+        room.build("precision=fp16", events=events)
+        assert events.told == []
+        room.build("precision=fp16", "limits.max_drop=7", events=events)
+        assert events.told == [
+            "builds/toy-fp16 holds a build of another recipe, which this one replaces; keep both with -o"
+        ]
+
     def test_a_damaged_file_is_refused_by_bench_and_restored_by_the_same_build(self, room) -> None:
         built = room.build("precision=int8")
         path = built.folder / "engines" / "onnxruntime" / "model.onnx"
@@ -236,7 +253,7 @@ class TestFolder:
         (data / "dataset.toml").write_text(TOML.replace('"toy"', '"../../a b"'), encoding="utf-8")
         given = (f'data={{dataset="folder:{data}"}}', "data.options={}", "train.steps=0")
         built = room.build(*given, until="train")
-        assert built.folder == room.cwd / "builds" / "toy-a-b-fp32"
+        assert built.folder == room.cwd / "builds" / "toy-a-b-network"
 
     def test_into_the_folder_that_one_is_in(self, house, tmp_path) -> None:
         room = House(house.store, tmp_path)
@@ -355,12 +372,26 @@ class TestLimits:
         assert [engine.backend for engine in built.record.engines] == ["onnxruntime"]
         assert not (built.folder / "engines" / "openvino").exists()
         assert len(events.warnings) == 1
-        assert events.warnings[0].startswith("openvino is left out: parity openvino")
+        assert events.warnings[0].startswith("openvino: left out, parity openvino: ")
 
-    def test_a_backend_that_is_left_out_stands_in_the_report(self, room) -> None:
+    def test_a_backend_that_is_left_out_is_a_row_of_the_report_and_is_not_judged(self, room) -> None:
         built = room.build("precision=int8", "limits.compile_sqnr_db=500")
-        assert built.report.notes[0].startswith("openvino is left out: parity openvino")
-        assert "limit SQNR ≥ 500 dB" in built.report.notes[0]
+        last = built.report.rows[-1]
+        assert (last.name, last.status, last.speedup) == ("toy-int8-openvino", Status.FAILED, None)
+        assert last.reason.startswith("left out, parity openvino: ")
+        assert last.reason.endswith("limit SQNR ≥ 500 dB.")
+        assert built.report.verdict.status is Outcome.PASS
+        assert built.record.engine == "onnxruntime"
+        again = bench([built.folder], 2, 1.0, None, room.cwd / "bench", Silent()).report
+        assert again.rows[-1] == last
+
+    def test_a_backend_that_auto_cannot_use_is_a_row_that_was_not_run(self, room, monkeypatch) -> None:
+        monkeypatch.setattr(OpenVinoBackend, "unavailable", lambda self: "openvino is not installed: pip install it")
+        built = room.build("precision=fp32")
+        assert [row.backend for row in built.report.rows] == ["pytorch", "onnxruntime", "openvino"]
+        assert built.report.rows[-1].status is Status.NOT_RUN
+        assert built.report.rows[-1].reason == "backend openvino: openvino is not installed: pip install it."
+        assert built.report.verdict.status is Outcome.PASS
 
     def test_classes_that_int8_mistakes_fail_the_verdict(self, room, checkpoint) -> None:
         given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime")
@@ -373,6 +404,17 @@ class TestLimits:
         assert built.report.rows[1].agreement.pixels < 1
         again = room.build(*given, "limits.agreement=0.5", "limits.quantise_sqnr_db=0", "limits.max_drop=100")
         assert again.report.verdict.status is Outcome.PASS
+
+    def test_strict_leaves_out_what_is_off_where_another_is_exact(self, room, monkeypatch) -> None:
+        layers = (Layer("conv", "Convolution", "int8", "cpu"),)
+        monkeypatch.setattr(OpenVinoBackend, "realised", lambda *_: Realised(layers, {"int8": 1}))
+        # A store of its own: the engines of the shared one know their true layers.
+        alone = House(room.cwd / "cache", room.cwd)
+        built = alone.build("train.steps=0", "precision=int8", "limits.strict=true")
+        off = next(row for row in built.report.rows if row.backend == "onnxruntime")
+        assert off.status is Status.FAILED
+        assert off.reason == "left out, limits.strict: 3 layers not in int8."
+        assert [engine.backend for engine in built.record.engines] == ["openvino"]
 
     def test_strict_fails_on_layers_in_another_precision(self, room, checkpoint) -> None:
         given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime", "limits.strict=true")

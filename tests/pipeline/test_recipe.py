@@ -274,6 +274,16 @@ class TestResolve:
         assert (found.model.checkpoint, found.precision, found.backend) == ("a/b", Precision.INT8, "auto")
         assert found.input.mean == (1.0, 2.0, 3.0)
 
+    @pytest.mark.parametrize(
+        ("override", "key"),
+        [("train.steps=3", "train.steps"), ("augment.hflip=0", "augment.hflip"), ("model.options.depth=2", "model.")],
+    )
+    def test_a_checkpoint_and_how_to_train_exclude_each_other(self, override, key) -> None:
+        text = sentence(lambda: resolve("unet", None, [override], {"model.checkpoint": "mine"}))
+        assert text.startswith(f"--set {override}: {key}")
+        assert text.endswith("but the network comes from the checkpoint mine: leave one of the two away.")
+        assert resolve("unet", None, [], {"model.checkpoint": "mine"}).model.checkpoint == "mine"
+
     def test_unknown_network(self) -> None:
         text = sentence(lambda: resolve("unit", None, [], {}))
         assert text == "there is no network 'unit': did you mean 'unet'? Known: deeplab, unet."

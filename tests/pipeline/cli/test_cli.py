@@ -280,12 +280,12 @@ class TestStages:
     def test_each_prints_where_its_files_are(self, store_root, tmp_path) -> None:
         room = House(store_root, tmp_path)
         for command, places in (
-            ("train", ["network"]),
-            ("export", ["onnx-fp32"]),
-            ("compile", ["engines/openvino", "engines/onnxruntime"]),
+            ("train", ["toy-network/network"]),
+            ("export", ["toy-onnx/onnx-fp32"]),
+            ("compile", ["toy-fp32/engines/openvino", "toy-fp32/engines/onnxruntime"]),
         ):
             done = room.deploy(command, "--recipe", TOY)
-            assert (done.returncode, done.stdout.split()) == (0, [f"builds/toy-fp32/{place}" for place in places])
+            assert (done.returncode, done.stdout.split()) == (0, [f"builds/{place}" for place in places])
 
     @pytest.mark.parametrize(
         ("command", "limit"), [("export", "export_sqnr_db"), ("compile", "export_sqnr_db"), ("build", "export_sqnr_db")]

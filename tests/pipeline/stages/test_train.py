@@ -47,7 +47,8 @@ def test_it_runs_on_the_recipes_threads(untrained, threads) -> None:
 
 
 def test_but_not_where_torchrun_has_shared_the_cores_out(untrained, monkeypatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
     assert untrained(1) == 3
 
 
