@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from visiondeploy.errors import InputError
+from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.table import create
+from visiondeploy.models.validation import first_problem
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,18 +56,22 @@ def read_spec(folder: Path) -> NetworkSpec:
     """The description in a checkpoint folder, without its weights and without torch. Raises `InputError`."""
     path = folder / DESCRIPTION
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(path))
         schema = dict(found).get("schema")
         if schema != SCHEMA:
-            raise InputError(f"{path}: schema is {schema!r}, this release reads '{SCHEMA}'; build the checkpoint anew.")
+            raise InputError(
+                f"{path}: schema is {repr(schema)[:80]}, this release reads '{SCHEMA}'; build the checkpoint anew."
+            )
         return NetworkSpec.model_validate({key: value for key, value in found.items() if key != "schema"})
     except FileNotFoundError:
         raise InputError(
             f"{folder} holds no {DESCRIPTION}: a checkpoint is a folder with {WEIGHTS} and {DESCRIPTION}, "
             "as `deploy train` writes it."
         ) from None
-    except (OSError, ValueError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error, NetworkSpec)} Build the checkpoint anew.") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path} is not a checkpoint's description: {reason}. Build the checkpoint anew.") from None
 
 

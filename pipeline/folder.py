@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from visiondeploy.benchmarks.report.schema import Check, Report
 from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
+from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, write_atomic
 from visiondeploy.pipeline.store import Artifact
@@ -33,6 +34,9 @@ BUILD = "build.json"
 SCHEMA = "visiondeploy.build/1"
 
 _ADVICE = "choose another folder with -o"
+
+# Bytes of build.json: one measurement with its raw values is some megabytes.
+_LARGEST = 64 << 20
 
 
 class _Part(BaseModel):
@@ -148,7 +152,7 @@ def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
     """The record of a build and its report, if it was measured. Raises `InputError`."""
     path = folder / BUILD
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, _LARGEST)
         found = json.loads(text)
         if found.get("incomplete"):
             raise InputError(f"{folder} is incomplete: its build was interrupted; run the same `deploy build` again.")
@@ -189,7 +193,7 @@ def _files_of(folder: Path) -> dict[str, str]:
             raise UsageError(f"{folder} holds files but no {BUILD}: choose an empty or new folder with -o.")
         return {}
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        files = json.loads((folder / BUILD).read_text(encoding="utf-8"))["build"]["files"]
+        files = json.loads(read_bytes(folder / BUILD, _LARGEST))["build"]["files"]
         return {name: digest for name, digest in files.items() if _is_own(folder, name)}
     # A damaged record of ours may be written anew; what another program calls so may not.
     if not (folder / "network" / "network.json").is_file():

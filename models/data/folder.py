@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from visiondeploy.errors import InputError, unknown_name
 from visiondeploy.models.data.images import read_image, read_mask
+from visiondeploy.models.reading import open_regular, read_toml
 from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Sample, Settings
 
@@ -167,7 +167,7 @@ class FolderDataset:
             stamp = status.st_size, status.st_mtime_ns
             kept = self._digests.get(file)
             if kept is None or kept[0] != stamp:
-                with file.open("rb") as content:
+                with open_regular(file) as content:
                     kept = stamp, hashlib.file_digest(content, "sha256").hexdigest()
                 self._digests[file] = kept
         except OSError as error:
@@ -213,27 +213,11 @@ def voc_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def _read_settings(path: Path) -> tuple[FolderSettings, bytes]:
-    shown = _show(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{shown} cannot be read ({error.strerror}), expected a file with name and classes: see "
-            "visiondeploy.models.data.folder."
-        ) from None
-    try:
-        # Windows' editors may put a byte order mark first.
-        values = tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 (byte {error.start}), expected TOML in UTF-8: save it so.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(
-            f'{shown} is not TOML ({error}), expected lines such as name = "camvid": correct it.'
-        ) from None
+    values, content = read_toml(path, "a TOML file with name and classes")
     try:
         return FolderSettings.model_validate(values), content
     except ValidationError as error:
-        raise InputError(f"{shown}: {first_problem(error, FolderSettings)}") from None
+        raise InputError(f"{path}: {first_problem(error, FolderSettings)}") from None
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -29,11 +30,30 @@ def test_missing_weights_are_named(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x89PNG\r\n", b'{"schema": "visiondeploy.network/1", "clas', b"[]", b"\xff"]
+    "content",
+    [
+        b"",
+        b"\x89PNG\r\n",
+        b'{"schema": "visiondeploy.network/1", "clas',
+        b"[]",
+        b"\xff",
+        b"[" * 10**5,
+        b'{"schema": %s}' % (b"9" * 6000),
+        b'{"schema": "visiondeploy.network/1", "task": %s}' % (b"[" * 800 + b"]" * 800),
+        b" " * (1 << 20) + b"{}",
+    ],
 )
 def test_a_damaged_description_is_no_traceback(folder, content: bytes) -> None:
     (folder / "network.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"network.json"):
+    with pytest.raises(InputError, match=r"network.json") as error:
+        read_spec(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_description_that_never_ends_is_not_waited_for(folder) -> None:
+    (folder / "network.json").unlink()
+    os.mkfifo(folder / "network.json")
+    with pytest.raises(InputError, match="not a regular file"):
         read_spec(folder)
 
 

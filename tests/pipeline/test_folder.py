@@ -201,6 +201,7 @@ class TestRead:
             (b"[" * 10**5, "is not a build's record"),
             (b'{"build": {}}', "is not a build's record"),
             (b'{"incomplete": true}', "is incomplete"),
+            (b'{"build": %s}' % (b"9" * 6000), "is not a build's record"),
         ],
     )
     def test_what_is_no_record_is_one_sentence(self, tmp_path, content, words) -> None:
@@ -217,6 +218,15 @@ class TestRead:
             read_build(tmp_path / "file")
         with pytest.raises(InputError, match="cannot be read: File name too long"):
             read_build(tmp_path / ("x" * 300))
+
+    def test_what_never_ends_is_not_waited_for(self, tmp_path) -> None:
+        os.mkfifo(tmp_path / BUILD)
+        with pytest.raises(InputError, match="cannot be read: not a regular file"):
+            read_build(tmp_path)
+        (tmp_path / BUILD).unlink()
+        (tmp_path / BUILD).symlink_to("/dev/zero")
+        with pytest.raises(InputError, match="cannot be read: not a regular file"):
+            read_build(tmp_path)
 
     @given(st.data())
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
