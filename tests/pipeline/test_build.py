@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from kit.builds import LAYERS, TOY, House, Recorder, contents, flip
 from kit.datasets import TOML, write_folder
+from kit.networks import spec_of
 
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.errors import (
@@ -20,6 +21,8 @@ from visiondeploy.errors import (
     ResourceError,
     UsageError,
 )
+from visiondeploy.models.checkpoint import new_network, save_network
+from visiondeploy.models.data.table import open_dataset
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
@@ -333,6 +336,19 @@ class TestCheckpoint:
                 events=events,
             )
         assert events.started == []
+
+    def test_of_another_ignore_index_names_both(self, room) -> None:
+        """What the network was never taught would be judged, or what it was taught be left out."""
+        data, folder = write_folder(room.cwd / "data", size=(32, 48)), room.cwd / "checkpoint"
+        folder.mkdir()
+        spec = spec_of("unet")
+        save_network(new_network(spec.model_copy(update={"ignore_index": 200}), seed=0), folder)
+        given = (f"model.checkpoint={folder}", f'data={{dataset="folder:{data}"}}', "data.options={}")
+        with pytest.raises(UsageError, match=r"checkpoint has ignore_index 200, the data set toy has 255: name its"):
+            room.build(*given)
+        save_network(new_network(spec, seed=0), folder)
+        assert spec.palette != open_dataset(f"folder:{data}", {}).palette, "the palette may be another one"
+        room.build(*given, until="train")
 
     def test_without_weights(self, room, checkpoint) -> None:
         half = room.cwd / "half"
