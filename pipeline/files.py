@@ -68,7 +68,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises `ResourceError` where the file cannot be written; what the block raises passes through,
     except that an operating system's error counts as one of writing.
     """
-    temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    temporary = temporary_beside(path)
     try:
         try:
             with temporary.open("xb") as file:
@@ -85,8 +85,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise resource_error(error, path, "choose another place") from error
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that nobody else uses, and that `is_temporary` knows."""
+    return path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
 def is_temporary(path: Path) -> bool:
-    """Whether a file has a name that `replacing` writes under: one that stays was left by a killed process."""
+    """Whether a file has a name of `temporary_beside`: one that stays was left by a killed process."""
     return re.fullmatch(r"\.[0-9]+-[0-9a-f]{16}\.tmp", path.name) is not None
 
 

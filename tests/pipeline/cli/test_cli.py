@@ -112,6 +112,7 @@ BAD = {
     "checkpoint a picture": ([*BUILD_UNET, "--checkpoint", "picture"], 3, "not a checkpoint's description"),
     "target a file": ([*BUILD_UNET, "-o", "file"], 6, "is a file, but a folder is needed there"),
     "target of others": ([*BUILD_UNET, "-o", "full"], 2, "full holds files but no build.json"),
+    "target in /proc": ([*BUILD_UNET, "-o", "/proc/x"], 6, "choose another folder with -o"),
     "target too long": ([*BUILD_UNET, "-o", "x" * 300], 6, "File name too long"),
     "target with a line break": ([*BUILD_UNET, "-o", "file/a\nb"], 6, "file is a file"),
     "builds missing": (["bench"], 3, "there is no build in builds/"),
