@@ -35,8 +35,8 @@ SCHEMA = "visiondeploy.build/1"
 
 _ADVICE = "choose another folder with -o"
 
-# Bytes of build.json: one measurement with its raw values is some megabytes.
-_LARGEST = 64 << 20
+LARGEST_REPORT = 64 << 20
+"""Bytes of a report that is read: a measurement with its raw values is some megabytes."""
 
 _NO_LOCKS = frozenset({errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOLCK})
 
@@ -187,7 +187,7 @@ def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
     """The record of a build and its report, if it was measured. Raises `InputError`."""
     path = folder / BUILD
     try:
-        text = read_bytes(path, _LARGEST)
+        text = read_bytes(path, LARGEST_REPORT)
         found = json.loads(text)
         if found.get("incomplete"):
             raise InputError(f"{folder} is incomplete: its build was interrupted; run the same `deploy build` again.")
@@ -228,7 +228,7 @@ def _files_of(folder: Path) -> dict[str, str]:
             raise UsageError(f"{folder} holds files but no {BUILD}: choose an empty or new folder with -o.")
         return {}
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        files = json.loads(read_bytes(folder / BUILD, _LARGEST))["build"]["files"]
+        files = json.loads(read_bytes(folder / BUILD, LARGEST_REPORT))["build"]["files"]
         return {name: digest for name, digest in files.items() if _is_own(folder, name)}
     # A damaged record of ours may be written anew; what another program calls so may not.
     if not (folder / "network" / "network.json").is_file():
