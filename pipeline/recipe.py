@@ -116,7 +116,7 @@ class Recipe(Settings):
     task: Name
     precision: Precision = Precision.FP32
     backend: Name = "auto"
-    threads: Annotated[int, Field(ge=1)] = Field(default_factory=default_threads)
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=default_threads)
 
     model: ModelSettings
     data: DataSettings = DataSettings()

@@ -88,6 +88,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path) -> 
         assert torch.allclose(tensor.float(), resumed.network.module.state_dict()[name].float(), atol=1e-5), name
 
 
+def test_the_largest_seed_trains(tmp_path) -> None:
+    assert run(tmp_path, TrainSettings(steps=1, batch_size=2, seed=2**31 - 1)).resumed_from == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_a_damaged_resume_file_starts_again(tmp_path, content: bytes) -> None:
     (tmp_path / "resume.safetensors").write_bytes(content)
