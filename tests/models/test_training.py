@@ -105,6 +105,17 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path) -> None:
         run(tmp_path, TrainSettings(steps=60, batch_size=2, learning_rate=1e30, clip_norm=1e30))
 
 
+@pytest.mark.parametrize(("steps", "batches"), [(3, 3), (100, 20)])
+def test_masks_without_a_label_stop_it_soon(tmp_path, steps, batches) -> None:
+    class Ignored(Squares):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return Sample(sample.name, sample.image, np.full_like(sample.target, 255))
+
+    with pytest.raises(InputError, match=f"no pixel of {batches} batches has a label, all are 255, the ignore_index"):
+        run(tmp_path, TrainSettings(steps=steps, batch_size=1), data=Ignored())
+
+
 def test_tensorboard_gets_losses_metric_pictures_and_histograms(tmp_path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
