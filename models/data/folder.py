@@ -106,7 +106,7 @@ class FolderSplit:
 class FolderDataset:
     """The data set in the folder `root`.
 
-    Raises `InputError` where the folder, its `images` or a sound `dataset.toml` is missing.
+    Raises `InputError` where the folder, its `images` or a sound `dataset.toml` is missing or cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -145,8 +145,8 @@ class FolderDataset:
     def split(self, name: str) -> FolderSplit:
         """The split of that name, sorted by stem.
 
-        Raises `UsageError` where there is no such split, and `InputError` where it has no images, or where an
-        image has no mask or a mask no image.
+        Raises `UsageError` where there is no such split, and `InputError` where it cannot be listed or has no
+        images, or where an image has no mask or a mask no image.
         """
         return FolderSplit(name, self._pairs(name), self.settings)
 
@@ -231,14 +231,21 @@ def _is_folder(path: Path) -> bool:
 def _folders(path: Path) -> tuple[str, ...]:
     if not _is_folder(path):
         return ()
-    return tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    return tuple(entry.name for entry in _listed(path) if _is_folder(entry) and not entry.name.startswith("."))
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted. Raises `InputError`."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{_show(folder)} cannot be listed ({error.strerror}): make it readable.") from None
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files with these suffixes by stem; hidden ones, such as macOS's ._a.jpg, are none of the data set's."""
     found: dict[str, Path] = {}
-    entries = folder.iterdir() if _is_folder(folder) else ()
-    for file in sorted(entries):
+    for file in _listed(folder) if _is_folder(folder) else ():
         if file.suffix.lower() not in suffixes or file.name.startswith("."):
             continue
         if file.stem in found:

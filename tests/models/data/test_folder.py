@@ -1,8 +1,9 @@
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,22 @@ class TestStructure:
         (root / "images/val/scene 0.jpg").unlink()
         found = complaint(lambda: FolderDataset(root).split("val"))
         assert "1 of 2 masks without an image (scene 0.png)" in found
+
+    def test_a_folder_that_may_not_be_listed_is_named(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As its permissions would have it, which bind no superuser."""
+        dataset, listed, denied = FolderDataset(root), Path.iterdir, root / "masks/train"
+
+        def iterdir(folder: Path) -> Iterator[Path]:
+            if folder == denied:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            return listed(folder)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        for act in (dataset.split, dataset.digest):
+            found = complaint(lambda act=act: act("train"))
+            assert "masks/train' cannot be listed (Permission denied): make it readable" in found
+        denied = root / "images"
+        assert "images' cannot be listed (Permission denied)" in complaint(lambda: FolderDataset(root))
 
     def test_two_images_of_one_stem(self, root: Path) -> None:
         Pillow.new("RGB", (16, 12)).save(root / "images/val/scene 0.png")
