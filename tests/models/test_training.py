@@ -100,6 +100,13 @@ def test_a_damaged_resume_file_starts_again(tmp_path, content: bytes) -> None:
     assert trained.network.spec.trained_steps == 2
 
 
+def test_what_killed_runs_were_writing_is_removed(tmp_path) -> None:
+    for name in ("resume.safetensors.123.tmp", "resume.safetensors.99999.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    run(tmp_path, TrainSettings(steps=1, batch_size=2))
+    assert {path.name for path in tmp_path.iterdir()} == {"resume.safetensors", "log"}
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(tmp_path) -> None:
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step .*lower train.learning_rate"):
         run(tmp_path, TrainSettings(steps=60, batch_size=2, learning_rate=1e30, clip_norm=1e30))
