@@ -39,7 +39,8 @@ def command(
         done = bench(builds, images, seconds, threads, out, display)
     try:
         if as_json:
-            click.echo(done.report.to_json(), nl=False)
+            # As bytes: JSON is UTF-8, whatever the terminal is.
+            click.echo(done.report.to_json().encode(), nl=False)
         else:
             print_report(done.report, sys.stdout)
         say("")

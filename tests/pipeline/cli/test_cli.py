@@ -17,7 +17,7 @@ from visiondeploy.models.data.table import DATASETS
 from visiondeploy.models.table import NETWORKS
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.cli import COMMANDS
-from visiondeploy.pipeline.folder import BUILD
+from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.recipe import available_recipes
 
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "numpy", "pydantic", "rich", "scipy", "PIL")
@@ -276,6 +276,31 @@ class TestStdout:
         assert "Traceback" not in done.stderr
         assert "BrokenPipe" not in done.stderr
 
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+    def test_a_stream_that_is_closed_is_no_error(self, built, closed) -> None:
+        """Nor does what a build writes land in a file that got the stream's number."""
+        room = built[0]
+        for limit, code in (("0.5", 0), ("500", 1)):
+            given = f"--recipe {TOY} --precision int8 --set limits.export_sqnr_db={limit}"
+            shell = f"exec {DEPLOY} build {given} -o closed {closed}"
+            variables = os.environ | {"VISIONDEPLOY_CACHE": str(room.store)}
+            done = subprocess.run(
+                ["sh", "-c", shell], cwd=room.cwd, env=variables, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+            assert ("toy-int8-openvino" in done.stdout) == (">&-" not in closed.split())
+            verify(room.cwd / "closed", read_build(room.cwd / "closed")[0])
+
+    def test_a_terminal_that_knows_ascii_alone(self, built) -> None:
+        given = ("--recipe", TOY, "--precision", "int8")
+        done = built[0].deploy("build", *given, PYTHONIOENCODING="ascii")
+        assert (done.returncode, "unexpected" in done.stderr) == (0, False), done.stderr
+        assert done.stdout.isascii()
+        assert "toy-int8-openvino" in done.stdout
+        done = built[0].deploy("bench", "builds/toy-int8", "--images", "2", "--json", PYTHONIOENCODING="ascii")
+        assert done.returncode == 0, done.stderr
+        assert Report.from_json(done.stdout).rows
+
     def test_a_reader_of_stderr_that_leaves_does_not_end_a_build(self, built) -> None:
         room = built[0]
         receive, send = os.pipe()
@@ -338,3 +363,11 @@ class TestTables:
         assert {"cpu", "gpu", "int8", "fp16", "store"} < {*rows}
         assert f"{cache}, " in rows["store"]
         assert "ready: onnxruntime " in rows["onnxruntime"]
+
+    @pytest.mark.parametrize(("place", "words"), [("x" * 300, "File name too long"), ("file/below", "Not a directory")])
+    def test_doctor_says_where_no_store_can_be(self, tmp_path, place, words) -> None:
+        (tmp_path / "file").touch()
+        done = deploy("doctor", cwd=tmp_path, VISIONDEPLOY_CACHE=str(tmp_path / place), COLUMNS="600")
+        assert (done.returncode, done.stderr) == (0, "")
+        (row,) = [line for line in done.stdout.splitlines() if line.startswith("store")]
+        assert f"missing: {tmp_path / place} cannot be used ({words}): set VISIONDEPLOY_CACHE to another" in row
