@@ -59,7 +59,7 @@ def _check_memory(spec: NetworkSpec, copies: int) -> None:
     available = available_memory()
     if available is not None and needed > available:
         raise ResourceError(
-            f"the network {spec.architecture} needs {needed / 1e6:.0f} MB of memory for its weights, "
+            f"the network {spec.architecture} needs {needed / 1e6:.0f} MB of memory, "
             f"{available / 1e6:.0f} MB are free: make it smaller (model.options) or use a larger machine."
         )
 

@@ -9,6 +9,7 @@ from kit.networks import spec_of
 from safetensors.torch import load_file, save_file
 
 from visiondeploy.errors import InputError, ResourceError
+from visiondeploy.models import checkpoint
 from visiondeploy.models.checkpoint import load_network, new_network, read_spec, save_network
 
 
@@ -117,10 +118,15 @@ def test_a_network_larger_than_the_memory_is_refused_before_it_is_made(folder) -
     """Its weights are two terabytes: the kernel would kill whoever asks for them."""
     options = {"base_width": 1024, "depth": 7}
     describe(folder, options=options)
-    with pytest.raises(ResourceError, match=r"needs \d+ MB of memory for its weights, \d+ MB are free"):
+    with pytest.raises(ResourceError, match=r"needs \d+ MB of memory, \d+ MB are free"):
         load_network(folder)
     with pytest.raises(ResourceError, match="make it smaller"):
         new_network(spec_of("unet").model_copy(update={"options": options}), seed=0)
+
+
+def test_where_the_free_memory_is_not_known_nothing_is_refused(folder, monkeypatch) -> None:
+    monkeypatch.setattr(checkpoint, "available_memory", lambda: None)
+    assert load_network(folder).spec == spec_of("unet")
 
 
 @pytest.mark.parametrize("changed", [{"options": {"base_width": 100_000}}, {"architecture": "unit"}])
