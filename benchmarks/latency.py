@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from visiondeploy.benchmarks.report import schema
 from visiondeploy.benchmarks.statistics import Estimate, Percentiles, paired_ratio, percentiles
 from visiondeploy.errors import UsageError
-from visiondeploy.types import Settings
+from visiondeploy.types import Seed, Settings
 
 Clock = Callable[[], int]
 
@@ -44,7 +44,7 @@ class LatencySettings(Settings):
     warmup_seconds: Annotated[float, Field(gt=0)] = 10.0
     """For one contender, at most; three runs at least."""
     warmup_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _blocks_in_order(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from visiondeploy.types import Settings
+from visiondeploy.types import Seed, Settings
 
 
 class CalibrationSettings(Settings):
@@ -19,7 +19,7 @@ class CalibrationSettings(Settings):
 
     observer: str = "min-max"
     images: Annotated[int, Field(ge=1)] = 64
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     weight_bits: Literal["auto", 7, 8] = "auto"
 
     def choose(self, available: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ class Progress:
     step: int
     seconds: float
     history: list[dict[str, float]]
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed runs were writing beside `path`. Nobody else may be writing it now."""
+    for left in path.parent.glob(f"{path.name}.*.tmp"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def save_resume(

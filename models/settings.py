@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from visiondeploy.types import Settings
+from visiondeploy.types import Seed, Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,6 +28,12 @@ class AugmentSettings(Settings):
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.3
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     cutmix: Probability = 0.25
+
+    @model_validator(mode="after")
+    def _scale_in_order(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale runs from small to large, found {list(self.scale)}: swap them")
+        return self
 
 
 class TrainSettings(Settings):
@@ -55,4 +61,10 @@ class TrainSettings(Settings):
     validate_every: Annotated[int, Field(ge=0)] = 0
     validate_images: Annotated[int, Field(ge=1)] | None = None
     save_every: Annotated[int, Field(ge=0)] = 100
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        if self.cross_entropy == 0 and self.dice == 0:
+            raise ValueError("cross_entropy and dice are both 0, so that nothing is learnt: give one a weight above 0")
+        return self

@@ -27,7 +27,7 @@ from visiondeploy.errors import InputError
 from visiondeploy.models.checkpoint import Network
 from visiondeploy.models.forward import forward
 from visiondeploy.models.monitor import Monitor
-from visiondeploy.models.resume import Progress, load_resume, save_resume
+from visiondeploy.models.resume import Progress, load_resume, remove_leftovers, save_resume
 from visiondeploy.models.settings import TrainSettings
 from visiondeploy.types import Array, Sample, Split, Task
 
@@ -104,6 +104,8 @@ def train(
     optimizer: Any = torch.optim.AdamW(module.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     average = AveragedModel(module, avg_fn=_moving_average(settings.ema_decay), use_buffers=True)
     state = work / "resume.safetensors"
+    if accelerator.is_main_process:
+        remove_leftovers(state)
     progress = load_resume(state, module, average, optimizer) or Progress(0, 0.0, [])
     first, history = progress.step, list(progress.history)
     step, began = first, time.monotonic() - progress.seconds

@@ -33,5 +33,8 @@ def first_problem(error: ValidationError, kind: type[Settings]) -> str:
     reason = problem["msg"].removeprefix("Value error, ")
     if not key:
         return f"{reason}."
-    shown = repr(problem["input"])
+    try:
+        shown = repr(problem["input"])
+    except (ValueError, RecursionError):
+        shown = "a value that is too long or nested too deep to show"
     return f"{key} = {shown if len(shown) <= 80 else shown[:79] + '…'}: {reason[:1].lower()}{reason[1:]}."

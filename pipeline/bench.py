@@ -16,14 +16,17 @@ from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.files import resource_error, write_atomic
-from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, check_place, read_build, verify
+from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
+from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, read_build, verify
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
 from visiondeploy.types import Dataset, Realised
+
+REPORT = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,9 @@ def bench(
 
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
-    not of one network and one data set, `InputError` where there is no build, `IntegrityError` where a file
-    was changed, `ResourceError` where the report cannot be written.
+    not of one network and one data set, and where `out` holds something else than an earlier report;
+    `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
+    report cannot be written.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -74,6 +78,7 @@ def bench(
     contenders = [contender for contender, _ in entries]
     folder = out or first.folder.parent / f"bench-{recipe.name}-{file_name(dataset.name)}"
     check_place(folder)
+    _check_reports(folder)
 
     events.start("bench")
     began = time.monotonic()
@@ -90,9 +95,27 @@ def bench(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise resource_error(error, folder, "choose another folder with -o") from error
-    write_atomic(folder / "report.json", report.to_json())
+    write_atomic(folder / REPORT, report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
     return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
+
+
+def _check_reports(folder: Path) -> None:
+    """Raise `UsageError` for a folder that holds files, but no report of ours: nobody else's is overwritten."""
+    path = folder / REPORT
+    try:
+        if not folder.exists():
+            return
+        # A run that was killed before its report leaves that report's temporary file.
+        others = sorted(entry for entry in folder.iterdir() if not is_temporary(entry))
+        if others and path not in others:
+            raise UsageError(f"{folder} holds {others[0].name} and no {REPORT}: choose an empty or new folder with -o.")
+        if others:
+            Report.from_json(read_bytes(path, LARGEST_REPORT), str(path))
+    except InputError as error:
+        raise UsageError(f"{str(error).rstrip('.')}; it is not overwritten: choose another folder with -o.") from None
+    except OSError as error:
+        raise resource_error(error, path, "choose another folder with -o") from error
 
 
 def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
@@ -161,6 +184,12 @@ def _difference(one: BuildRecord, other: BuildRecord) -> str | None:
 def _dataset(build: _Build) -> Dataset:
     """The data set of a build, unchanged since."""
     data = build.recipe.data
+    place = Path(data.dataset.partition(":")[2])
+    if not place.is_absolute() and not place.exists():
+        raise InputError(
+            f"{build.folder} was built on {data.dataset}, a path from where the build was made, and there is no "
+            f"{place} in {Path.cwd()}: run the command in the folder that the build was made in."
+        )
     dataset = open_dataset(data.dataset, data.options)
     if dataset.digest(data.val) != build.record.validation:
         raise InputError(

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from visiondeploy.errors import InputError, IntegrityError, ResourceError
+from visiondeploy.models import reading
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
@@ -68,7 +68,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises `ResourceError` where the file cannot be written; what the block raises passes through,
     except that an operating system's error counts as one of writing.
     """
-    temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    temporary = temporary_beside(path)
     try:
         try:
             with temporary.open("xb") as file:
@@ -85,8 +85,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise resource_error(error, path, "choose another place") from error
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that nobody else uses, and that `is_temporary` knows."""
+    return path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
 def is_temporary(path: Path) -> bool:
-    """Whether a file has a name that `replacing` writes under: one that stays was left by a killed process."""
+    """Whether a file has a name of `temporary_beside`: one that stays was left by a killed process."""
     return re.fullmatch(r"\.[0-9]+-[0-9a-f]{16}\.tmp", path.name) is not None
 
 
@@ -100,19 +105,14 @@ def sync_folder(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file for reading. Raises `OSError`, also for a symbolic link, a FIFO or a device."""
-    # O_NONBLOCK: the open of a FIFO would wait for a writer for ever.
-    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(number, "rb")
+    """Open a file of the store for reading. Raises `OSError`, also for a symbolic link, a FIFO or a device."""
+    return reading.open_regular(path, os.O_NOFOLLOW)
 
 
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal. Raises `InputError` where the file cannot be read."""
     try:
-        with path.open("rb") as file:
+        with reading.open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}; give a file that exists.") from error
@@ -125,15 +125,15 @@ def copy_verified(source: Path, sha256: str, target: Path) -> None:
     cannot be written. An existing target then keeps its old bytes.
     """
     try:
-        reading = open_regular(source)
+        opened = open_regular(source)
     except OSError as error:
         raise IntegrityError(
             f"{source} cannot be read ({error.strerror}), but its digest {sha256[:12]}… is recorded; "
             "run the command again, so that it is made anew."
         ) from error
     digest = hashlib.sha256()
-    with reading, replacing(target) as writing:
-        while chunk := _read(reading, source):
+    with opened, replacing(target) as writing:
+        while chunk := _read(opened, source):
             digest.update(chunk)
             writing.write(chunk)
         if digest.hexdigest() != sha256:

@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from visiondeploy.benchmarks.report.schema import Check, Report, Row
 from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
+from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline.artifact import canonical
-from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, write_atomic
+from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, temporary_beside, write_atomic
 from visiondeploy.pipeline.store import Artifact
 from visiondeploy.types import Layer, Precision
 
@@ -34,6 +35,11 @@ BUILD = "build.json"
 SCHEMA = "visiondeploy.build/1"
 
 _ADVICE = "choose another folder with -o"
+
+LARGEST_REPORT = 64 << 20
+"""Bytes of a report that is read: a measurement with its raw values is some megabytes."""
+
+_NO_LOCKS = frozenset({errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOLCK})
 
 
 class _Part(BaseModel):
@@ -94,15 +100,32 @@ def check_target(folder: Path) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """Raise `ResourceError` where `folder` is no folder and cannot become one, or cannot be written."""
+    """Raise `ResourceError` where `folder` is no folder and cannot become one, or cannot be written.
+
+    Leaves nothing behind; in a folder that is already there nothing is written.
+    """
     try:
         nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         if not nearest.is_dir():
             raise ResourceError(f"{nearest} is a file, but a folder is needed there: {_ADVICE}.")
         if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
+        if nearest != folder:
+            _try_out(nearest, folder)
     except OSError as error:
         raise resource_error(error, folder, _ADVICE) from error
+
+
+def _try_out(place: Path, folder: Path) -> None:
+    """Raise `ResourceError` where `place` takes nothing new: /proc has all permissions and refuses the writing."""
+    probe = temporary_beside(place / folder.name)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"{folder} cannot be made, as {place} takes nothing new ({error.strerror}): {_ADVICE}."
+        ) from error
 
 
 def materialise(
@@ -122,15 +145,12 @@ def materialise(
     complete = record.model_copy(update={"files": files})
     text = _serialise(complete, report)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder itself, whatever it was called: "." has no name, and a lock in it would be a foreign file.
-        place = folder.resolve()
-        with FileLock(place.parent / f".{place.name}.lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
             earlier = _files_of(folder)
             current = {name for name, digest in files.items() if _is(folder / name, digest)}
             if current == files.keys() and earlier == files and (folder / BUILD).read_text(encoding="utf-8") == text:
                 return complete
-            folder.mkdir(exist_ok=True)
             _remove_temporaries(folder)
             # Names of both builds, so that a run that is killed here leaves nothing unaccounted for.
             unfinished = {"schema": SCHEMA, "incomplete": True, "build": {"files": {**earlier, **files}}}
@@ -150,11 +170,30 @@ def materialise(
     return complete
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other builds into it; free at once when the process dies. Raises `OSError`.
+
+    The lock is on the folder itself, so that nothing is left in it or beside it.
+    """
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX)
+        except OSError as error:
+            # Some file systems of networks lock no folders; there two builds at once are the user's to avoid.
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(number)
+
+
 def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
     """The record of a build and its report, if it was measured. Raises `InputError`."""
     path = folder / BUILD
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, LARGEST_REPORT)
         found = json.loads(text)
         if found.get("incomplete"):
             raise InputError(f"{folder} is incomplete: its build was interrupted; run the same `deploy build` again.")
@@ -202,7 +241,7 @@ def _files_of(folder: Path) -> dict[str, str]:
             raise UsageError(f"{folder} holds files but no {BUILD}: choose an empty or new folder with -o.")
         return {}
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        files = json.loads((folder / BUILD).read_text(encoding="utf-8"))["build"]["files"]
+        files = json.loads(read_bytes(folder / BUILD, LARGEST_REPORT))["build"]["files"]
         return {name: digest for name, digest in files.items() if _is_own(folder, name)}
     # A damaged record of ours may be written anew; what another program calls so may not.
     if not (folder / "network" / "network.json").is_file():

@@ -100,6 +100,13 @@ class Plan:
                     f"{len(self.dataset.classes)} ({', '.join(self.dataset.classes[:3])}, …): name its own data "
                     "set with --dataset."
                 )
+            # With another one ignored pixels would be judged as a class, or a class be ignored.
+            if spec.ignore_index != self.dataset.ignore_index:
+                raise UsageError(
+                    f"the checkpoint {recipe.model.checkpoint} has ignore_index {spec.ignore_index}, the data set "
+                    f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
+                    "give this one the same ignore_index."
+                )
             size = {"height": wanted[0], "width": wanted[1]}
             return spec.model_copy(update={"input": spec.input.model_copy(update=size)})
         height, width = recipe.input.height, recipe.input.width

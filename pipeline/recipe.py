@@ -22,9 +22,10 @@ from pydantic import AfterValidator, Field, ValidationError
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
+from visiondeploy.models.reading import parse_toml, read_toml
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
-from visiondeploy.pipeline.toml import parse_toml, read_toml, write_toml
+from visiondeploy.pipeline.toml import write_toml
 from visiondeploy.types import Precision, Settings
 
 Option = bool | int | float | str
@@ -115,7 +116,7 @@ class Recipe(Settings):
     task: Name
     precision: Precision = Precision.FP32
     backend: Name = "auto"
-    threads: Annotated[int, Field(ge=1)] = Field(default_factory=default_threads)
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=default_threads)
 
     model: ModelSettings
     data: DataSettings = DataSettings()
@@ -195,7 +196,7 @@ def _base(model: str | None, recipe_file: Path | None) -> tuple[dict[str, Any], 
             "(model.name); leave --model away."
         )
     if recipe_file is not None:
-        return read_toml(recipe_file), str(recipe_file)
+        return read_toml(recipe_file)[0], str(recipe_file)
     if model is None:
         raise UsageError(
             f"neither --model nor --recipe was given: give --model with one of {', '.join(available_recipes())}, "

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from visiondeploy.errors import InputError, unknown_name
 from visiondeploy.models.data.images import read_image, read_mask
+from visiondeploy.models.reading import open_regular, read_toml
 from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Sample, Settings
 
@@ -106,7 +106,7 @@ class FolderSplit:
 class FolderDataset:
     """The data set in the folder `root`.
 
-    Raises `InputError` where the folder, its `images` or a sound `dataset.toml` is missing.
+    Raises `InputError` where the folder, its `images` or a sound `dataset.toml` is missing or cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -145,8 +145,8 @@ class FolderDataset:
     def split(self, name: str) -> FolderSplit:
         """The split of that name, sorted by stem.
 
-        Raises `UsageError` where there is no such split, and `InputError` where it has no images, or where an
-        image has no mask or a mask no image.
+        Raises `UsageError` where there is no such split, and `InputError` where it cannot be listed or has no
+        images, or where an image has no mask or a mask no image.
         """
         return FolderSplit(name, self._pairs(name), self.settings)
 
@@ -167,7 +167,7 @@ class FolderDataset:
             stamp = status.st_size, status.st_mtime_ns
             kept = self._digests.get(file)
             if kept is None or kept[0] != stamp:
-                with file.open("rb") as content:
+                with open_regular(file) as content:
                     kept = stamp, hashlib.file_digest(content, "sha256").hexdigest()
                 self._digests[file] = kept
         except OSError as error:
@@ -213,27 +213,11 @@ def voc_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def _read_settings(path: Path) -> tuple[FolderSettings, bytes]:
-    shown = _show(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{shown} cannot be read ({error.strerror}), expected a file with name and classes: see "
-            "visiondeploy.models.data.folder."
-        ) from None
-    try:
-        # Windows' editors may put a byte order mark first.
-        values = tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 (byte {error.start}), expected TOML in UTF-8: save it so.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(
-            f'{shown} is not TOML ({error}), expected lines such as name = "camvid": correct it.'
-        ) from None
+    values, content = read_toml(path, "a TOML file with name and classes")
     try:
         return FolderSettings.model_validate(values), content
     except ValidationError as error:
-        raise InputError(f"{shown}: {first_problem(error, FolderSettings)}") from None
+        raise InputError(f"{path}: {first_problem(error, FolderSettings)}") from None
 
 
 def _is_folder(path: Path) -> bool:
@@ -247,14 +231,21 @@ def _is_folder(path: Path) -> bool:
 def _folders(path: Path) -> tuple[str, ...]:
     if not _is_folder(path):
         return ()
-    return tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    return tuple(entry.name for entry in _listed(path) if _is_folder(entry) and not entry.name.startswith("."))
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted. Raises `InputError`."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{_show(folder)} cannot be listed ({error.strerror}): make it readable.") from None
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files with these suffixes by stem; hidden ones, such as macOS's ._a.jpg, are none of the data set's."""
     found: dict[str, Path] = {}
-    entries = folder.iterdir() if _is_folder(folder) else ()
-    for file in sorted(entries):
+    for file in _listed(folder) if _is_folder(folder) else ():
         if file.suffix.lower() not in suffixes or file.name.startswith("."):
             continue
         if file.stem in found:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from visiondeploy.errors import unknown_name
 from visiondeploy.models.data import scene
-from visiondeploy.types import Array, Image, Sample, Settings
+from visiondeploy.types import Array, Image, Sample, Seed, Settings
 
 SPLITS = ("train", "val")
 PALETTE = (
@@ -42,7 +42,7 @@ class SyntheticSettings(Settings):
     size: tuple[Side, Side] = (128, 128)
     train: Annotated[int, Field(ge=1)] = 1000
     val: Annotated[int, Field(ge=1)] = 100
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class SyntheticSplit:

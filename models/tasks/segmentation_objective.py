@@ -8,11 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from visiondeploy.errors import InputError
 from visiondeploy.models.augment import augment, cutmix
 from visiondeploy.models.losses import segmentation_loss
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.types import Sample
+
+MAX_UNLABELLED = 20
+"""Batches at the start of a run, by which a label has to be seen."""
 
 
 class SegmentationObjective:
@@ -24,6 +28,7 @@ class SegmentationObjective:
         self.augment = augment
         self.whole = (spec.input.height, spec.input.width)
         self.size = (train.height or self.whole[0], train.width or self.whole[1])
+        self._seen, self._labelled = 0, False
         self._mean = torch.tensor(spec.input.mean).view(3, 1, 1)
         self._std = torch.tensor(spec.input.std).view(3, 1, 1)
 
@@ -32,14 +37,27 @@ class SegmentationObjective:
         return augment(sample, self.augment, self.whole, self.size, self.spec.ignore_index, seed)
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:
-        """A collated batch to normalised images N×3×H×W float32 and masks, after CutMix."""
+        """A collated batch to normalised images N×3×H×W float32 and masks, after CutMix.
+
+        Raises `InputError` where not one pixel of the run's first batches has a label.
+        """
         images, masks = batch
+        self._look_for_labels(masks)
         generator = torch.Generator().manual_seed(seed)
         images, masks = cutmix(images, masks.long(), self.augment.cutmix, generator)
         normalised = (images.float() / 255.0 - self._mean.to(images.device)) / self._std.to(images.device)
         if self.settings.channels_last:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
         return normalised, masks
+
+    def _look_for_labels(self, masks: Tensor) -> None:
+        self._labelled = self._labelled or bool((masks != self.spec.ignore_index).any())
+        self._seen += 1
+        if not self._labelled and self._seen >= min(MAX_UNLABELLED, self.settings.steps):
+            raise InputError(
+                f"training: no pixel of {self._seen} batches has a label, all are {self.spec.ignore_index}, the "
+                "ignore_index; correct the masks of the split data.train, or set train.batch_size higher."
+            )
 
     def loss(self, module: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Scalar terms by name; "loss" is their sum."""

@@ -16,6 +16,9 @@ from visiondeploy.pipeline.backends.onnx_file import stored_types
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.onnx"
+WEIGHTS = "model.data"
+"""Where `save_onnx` puts the weights of a graph over 2 GB, which protobuf does not hold."""
+
 WORK = re.compile(r"Conv|MatMul|Gemm")
 """What kernels that hold the work are called, with whatever a fusion or a layout puts around it."""
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
@@ -36,8 +39,10 @@ class OnnxRuntimeBackend:
         return not_installed("onnxruntime")
 
     def compile(self, source: Path, folder: Path) -> None:
-        """Take the file over, after ONNX Runtime has accepted it."""
+        """Take the file over, and its weights where they lie beside it, after ONNX Runtime has accepted it."""
         shutil.copyfile(source / MODEL, folder / MODEL)
+        if (source / WEIGHTS).exists():
+            shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
         _session(folder / MODEL, threads=1)
 
     def load(self, folder: Path, threads: int) -> Session:

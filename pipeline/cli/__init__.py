@@ -6,10 +6,12 @@ Commands are imported when they are called, so that `deploy --help` answers at o
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -103,6 +105,7 @@ def deploy(debug: bool) -> None:
 def main() -> None:
     """Entry point of the console script. Exit codes are those of `visiondeploy.errors`."""
     debug = "--debug" in sys.argv[1:]
+    _make_streams_safe()
     try:
         code = deploy.main(prog_name="deploy", standalone_mode=False)
         sys.stdout.flush()
@@ -128,6 +131,19 @@ def main() -> None:
         # Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _make_streams_safe() -> None:
+    """Streams that can be written to, whatever they were started with."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Closed (`>&-`). The next file that is opened gets its number, and had better be this one.
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
+        elif isinstance(stream, io.TextIOWrapper) and name != "stdin":
+            # Of "×" and "−" an ASCII terminal shows the code.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: Exception) -> int:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from visiondeploy.pipeline.cli.options import Seconds
+
 
 @click.command("bench")
 @click.argument("builds", nargs=-1, type=click.Path(path_type=Path), metavar="[BUILD]...")
 @click.option("--images", type=click.IntRange(min=1), help="How many images quality is measured on [default: all].")
-@click.option("--seconds", type=click.FloatRange(min=1), help="Time for the latency measurement.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads for every runtime, PyTorch included.")
+@click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
+@click.option("--threads", type=click.IntRange(min=1, max=1024), help="Threads for every runtime, PyTorch included.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
@@ -37,7 +39,8 @@ def command(
         done = bench(builds, images, seconds, threads, out, display)
     try:
         if as_json:
-            click.echo(done.report.to_json(), nl=False)
+            # As bytes: JSON is UTF-8, whatever the terminal is.
+            click.echo(done.report.to_json().encode(), nl=False)
         else:
             print_report(done.report, sys.stdout)
         say("")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import click
+
+from visiondeploy.errors import ResourceError, VisionDeployError
 
 
 @click.command("doctor")
@@ -35,7 +39,21 @@ def command() -> None:
     table.add_row("int8", int8)
     half = "computed in half" if has_fast_half() else "stored in half, computed in fp32: this CPU has no fast half"
     table.add_row("fp16", half)
-    root = default_root()
-    existing = next(path for path in (root, *root.parents) if path.exists())
-    table.add_row("store", f"{escape(str(root))}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free")
+    try:
+        table.add_row("store", escape(_room(default_root())))
+    except VisionDeployError as error:
+        table.add_row("store", f"[yellow]missing[/]: {escape(str(error))}")
     console.print(table)
+
+
+def _room(root: Path) -> str:
+    """The store's folder, which need not exist yet, and what is free there. Raises `ResourceError`."""
+    try:
+        with suppress(FileNotFoundError):
+            root.stat()
+        existing = next(path for path in (root, *root.parents) if path.exists())
+        return f"{root}, {shutil.disk_usage(existing).free / 2**30:.0f} GiB free"
+    except OSError as error:
+        raise ResourceError(
+            f"{root} cannot be used ({error.strerror}): set VISIONDEPLOY_CACHE to another folder."
+        ) from error

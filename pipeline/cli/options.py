@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,13 +30,28 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return self.fail(f"'{value}' is not a size: write HEIGHTxWIDTH in pixels, for example 360x480.", param, ctx)
 
 
+class Seconds(click.FloatRange):
+    """A time that ends: a range alone lets NaN and infinity through."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A finite number in the range."""
+        seconds: float = super().convert(value, param, ctx)
+        return (
+            seconds if math.isfinite(seconds) else self.fail(f"{value} is no time: write seconds, as 60.", param, ctx)
+        )
+
+
 RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
     click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
     click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
     click.option("--checkpoint", metavar="FOLDER", help="Take this trained network instead of training one."),
     click.option("--size", type=Size(), help="Input size of the network."),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads for every runtime, PyTorch included."),
+    click.option(
+        "--threads", type=click.IntRange(min=1, max=1024), help="Threads for every runtime, PyTorch included."
+    ),
     click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set any field of the recipe."),
     click.option("-o", "--out", type=click.Path(path_type=Path), help="The build's folder [default: builds/NAME]."),
 )

@@ -59,7 +59,8 @@ def measure(
     """One row for each contender, the first of which is the baseline.
 
     An engine that does not load becomes a row with status "failed" and its reason, one whose runtime is not
-    here a row with status "not-run"; the others are measured all the same. Raises where the baseline itself fails.
+    here a row with status "not-run"; the others are measured all the same, and one whose memory alone cannot be
+    measured has a note that says why. Raises where the baseline itself fails.
     """
     task = task_of(spec)
     with ExitStack() as stack:
@@ -84,13 +85,18 @@ def measure(
         )
         feeds = task.preprocess([split[0].image])
         latency = _latency(sessions, baseline, feeds, settings, report)
-    memory = {}
+    memory: dict[str, int | VisionDeployError] = {}
     for number, contender in enumerate(contenders):
         report(number, len(contenders), f"memory of {contender.name}")
-        if contender.name not in failed:
+        if contender.name in failed:
+            continue
+        try:
             memory[contender.name] = peak_rss(
                 memory_command(contender, threads, feeds), timeout=settings.memory_timeout
             )
+        except VisionDeployError as error:
+            # What was measured before took minutes and stands.
+            memory[contender.name] = error
     return [
         _failed_row(contender, failed[contender.name])
         if contender.name in failed
@@ -146,7 +152,12 @@ def _latency(
 
 
 def _row(
-    contender: Contender, compared: Compared, baseline: str, task: Task, latency: LatencyResult, memory: int
+    contender: Contender,
+    compared: Compared,
+    baseline: str,
+    task: Task,
+    latency: LatencyResult,
+    memory: int | VisionDeployError,
 ) -> Row:
     is_baseline = contender.name == baseline
     reference = compared.reference
@@ -162,7 +173,7 @@ def _row(
         providers=dict(Counter(layer.provider for layer in contender.realised.layers)),
         parameters=contender.parameters,
         size_bytes=contender.size_bytes,
-        peak_rss_bytes=memory,
+        peak_rss_bytes=memory if isinstance(memory, int) else None,
         quality=quality(task, reference, scores),
         agreement=AgreementRow(pixels=1.0, exact=True, samples=len(reference), max_abs=0.0, mean_abs=0.0)
         if is_baseline
@@ -170,6 +181,7 @@ def _row(
         latency_ms=latency.as_latency(),
         speedup=latency.as_speedup(),
         surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
+        notes=() if isinstance(memory, int) else (f"peak memory was not measured: {memory}",),
     )
 
 

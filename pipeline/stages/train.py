@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visiondeploy.errors import InputError
 from visiondeploy.models.launch import launched
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.types import Dataset
+from visiondeploy.types import Dataset, Split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +36,9 @@ def train(
 ) -> dict[str, Any]:
     """Train on the first split, validate on the second, and write the checkpoint and TensorBoard's events.
 
-    An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `threads` are for a
+    Every validation sample is read once before, so that a damaged one is found in seconds and not after the
+    training. Raises `InputError` for such a one, and where none of those that are validated on has a labelled
+    pixel. An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `threads` are for a
     process that `torchrun` did not start. `folder` is None in the processes of a distributed run that only help
     the first one and write nothing.
     """
@@ -54,12 +57,15 @@ def train(
         if folder is not None:
             save_network(network, folder)
         return _meta(network.module, 0, 0.0, [])
+    validation = dataset.split(splits[1])
+    if folder is not None:
+        _check_validation(validation, settings.validate_images, spec.ignore_index, report)
     trained = run(
         network,
         task_of(spec),
         SegmentationObjective(spec, settings, augment),
         dataset.split(splits[0]),
-        dataset.split(splits[1]),
+        validation,
         settings,
         work,
         work / "tensorboard",
@@ -69,6 +75,21 @@ def train(
         save_network(trained.network, folder)
         shutil.copytree(work / "tensorboard", folder / "tensorboard")
     return _meta(trained.network.module, settings.steps, trained.seconds, trained.history)
+
+
+def _check_validation(split: Split, limit: int | None, ignore_index: int, report: Report) -> None:
+    """Read the whole split, of which later stages use more than the first `limit` samples."""
+    labelled = False
+    for index in range(len(split)):
+        target = split[index].target
+        if limit is None or index < limit:
+            labelled = labelled or (target is not None and bool((target != ignore_index).any()))
+        report(index + 1, len(split), "validation images checked")
+    if not labelled:
+        raise InputError(
+            f"the split '{split.name}' has no labelled pixel in the images to validate on: all are {ignore_index}, "
+            "the ignore_index; correct its masks or name another split with data.val."
+        )
 
 
 def load(checkpoint: Path, spec: NetworkSpec, folder: Path) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -24,6 +24,10 @@ class Settings(BaseModel):
     """Base of every part of a recipe: frozen, typed, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""What every generator takes: torch's end at 2**63, and training multiplies the seed by a million."""
 
 
 class Precision(StrEnum):

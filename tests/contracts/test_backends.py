@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from kit.networks import spec_of
 
@@ -101,6 +103,24 @@ class TestEveryBackend:
         for precision in set(Precision) - backend.precisions:
             with pytest.raises(BackendUnavailable, match=f"runs .*, not {precision}"):
                 require(backend, precision)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, backend in BACKENDS.items() if backend.source == "onnx"))
+def test_weights_beside_the_graph_come_along(name, artifacts, tmp_path) -> None:
+    """As they lie where the graph is over 2 GB. The engine has to stand without its source."""
+    backend = BACKENDS[name]
+    if backend.unavailable():
+        pytest.skip(backend.unavailable())
+    (sources, feeds), source, folder = artifacts, tmp_path / "source", tmp_path / "engine"
+    source.mkdir()
+    folder.mkdir()
+    model = onnx.load(sources["onnx"] / "model.onnx")
+    onnx.save_model(model, source / "model.onnx", save_as_external_data=True, location="model.data", size_threshold=0)
+    backend.compile(source, folder)
+    shutil.rmtree(source)
+    with BACKENDS["pytorch"].load(sources["network"], 1) as reference, backend.load(folder, 1) as session:
+        assert np.allclose(session.infer(feeds)["logits"], reference.infer(feeds)["logits"], atol=1e-4)
+    assert backend.realised(folder, 1, feeds).stored == {"fp32": 13}
 
 
 def test_no_engine_changes_the_arithmetic_of_its_process(artifacts, tmp_path) -> None:

@@ -88,6 +88,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path) -> 
         assert torch.allclose(tensor.float(), resumed.network.module.state_dict()[name].float(), atol=1e-5), name
 
 
+def test_the_largest_seed_trains(tmp_path) -> None:
+    assert run(tmp_path, TrainSettings(steps=1, batch_size=2, seed=2**31 - 1)).resumed_from == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_a_damaged_resume_file_starts_again(tmp_path, content: bytes) -> None:
     (tmp_path / "resume.safetensors").write_bytes(content)
@@ -96,9 +100,27 @@ def test_a_damaged_resume_file_starts_again(tmp_path, content: bytes) -> None:
     assert trained.network.spec.trained_steps == 2
 
 
+def test_what_killed_runs_were_writing_is_removed(tmp_path) -> None:
+    for name in ("resume.safetensors.123.tmp", "resume.safetensors.99999.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    run(tmp_path, TrainSettings(steps=1, batch_size=2))
+    assert {path.name for path in tmp_path.iterdir()} == {"resume.safetensors", "log"}
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(tmp_path) -> None:
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step .*lower train.learning_rate"):
         run(tmp_path, TrainSettings(steps=60, batch_size=2, learning_rate=1e30, clip_norm=1e30))
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(3, 3), (100, 20)])
+def test_masks_without_a_label_stop_it_soon(tmp_path, steps, batches) -> None:
+    class Ignored(Squares):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return Sample(sample.name, sample.image, np.full_like(sample.target, 255))
+
+    with pytest.raises(InputError, match=f"no pixel of {batches} batches has a label, all are 255, the ignore_index"):
+        run(tmp_path, TrainSettings(steps=steps, batch_size=1), data=Ignored())
 
 
 def test_tensorboard_gets_losses_metric_pictures_and_histograms(tmp_path) -> None:

@@ -167,6 +167,33 @@ class TestNamedBuilds:
         assert events.started == []
         assert (tmp_path / "out").read_text() == "mine"
 
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            ("report.json", '{"coverage": 0.9}', r"report\.json is not a report of visiondeploy: .*not overwritten"),
+            ("report.json", "[" * 10**5, r"report\.json is not a report: .*choose another folder with -o"),
+            ("report.md", "mine", r"out holds report\.md and no report\.json: choose an empty or new folder"),
+            ("predictions.png", "mine", r"out holds predictions\.png and no report\.json"),
+        ],
+    )
+    def test_what_others_wrote_is_not_overwritten(self, room, tmp_path, name, content, words) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_text(content)
+        events = Recorder()
+        with pytest.raises(UsageError, match=words) as error:
+            run(room, Path("builds/toy-int8"), out=tmp_path / "out", events=events)
+        assert "\n" not in str(error.value)
+        assert events.started == []
+        assert contents(tmp_path) == {f"out/{name}": content.encode()}
+
+    def test_its_own_report_is_replaced(self, room, tmp_path) -> None:
+        room.build("backend=pytorch", out=Path("alone"))
+        (tmp_path / "out").mkdir()
+        for images in (1, 2):
+            done = run(room, Path("alone"), images=images, seconds=1, out=tmp_path / "out")
+        assert Report.from_json((tmp_path / "out" / "report.json").read_bytes()) == done.report
+        assert {row.quality.n for row in done.report.rows} == {2}
+
 
 class TestData:
     @pytest.fixture
@@ -183,6 +210,17 @@ class TestData:
         first = next((data / "images" / "val").iterdir())
         Pillow.new("RGB", (48, 32), "red").save(first)
         with pytest.raises(InputError, match=r"the split 'val' of folder:.* has changed since .* was built: build"):
+            run(room, folder)
+
+    def test_a_path_from_where_the_build_was_made(self, store_root, tmp_path) -> None:
+        room = House(store_root, tmp_path / "made")
+        room.cwd.mkdir()
+        write_folder(room.cwd / "data", size=(32, 48))
+        given = ('data={dataset="folder:data"}', "data.options={}", "train.steps=0", "backend=onnxruntime")
+        folder = room.build(*given, until="compile").folder
+        with pytest.raises(InputError, match=r"built on folder:data, a path from where .*, and there is no data in /"):
+            run(House(store_root, tmp_path), folder)
+        with pytest.raises(UsageError, match="build it whole"):
             run(room, folder)
 
     def test_that_is_gone_is_said(self, on_a_folder) -> None:

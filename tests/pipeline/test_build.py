@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 from kit.builds import LAYERS, TOY, House, Recorder, contents, flip
 from kit.datasets import TOML, write_folder
+from kit.networks import spec_of
 
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.errors import (
     BackendUnavailable,
-    GateFailed,
     InputError,
     IntegrityError,
     ResourceError,
     UsageError,
 )
-from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
+from visiondeploy.models.checkpoint import new_network, save_network
+from visiondeploy.models.data.table import open_dataset
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import UNTRAINED
-from visiondeploy.types import Layer, Outcome, Precision, Realised, Status
+from visiondeploy.types import Outcome, Precision, Status
 
 MEASURED = [
     ("fp32", "auto"),
@@ -351,6 +352,19 @@ class TestCheckpoint:
             )
         assert events.started == []
 
+    def test_of_another_ignore_index_names_both(self, room) -> None:
+        """What the network was never taught would be judged, or what it was taught be left out."""
+        data, folder = write_folder(room.cwd / "data", size=(32, 48)), room.cwd / "checkpoint"
+        folder.mkdir()
+        spec = spec_of("unet")
+        save_network(new_network(spec.model_copy(update={"ignore_index": 200}), seed=0), folder)
+        given = (f"model.checkpoint={folder}", f'data={{dataset="folder:{data}"}}', "data.options={}")
+        with pytest.raises(UsageError, match=r"checkpoint has ignore_index 200, the data set toy has 255: name its"):
+            room.build(*given)
+        save_network(new_network(spec, seed=0), folder)
+        assert spec.palette != open_dataset(f"folder:{data}", {}).palette, "the palette may be another one"
+        room.build(*given, until="train")
+
     def test_without_weights(self, room, checkpoint) -> None:
         half = room.cwd / "half"
         half.mkdir()
@@ -358,67 +372,3 @@ class TestCheckpoint:
         with pytest.raises(InputError, match=r"weights\.safetensors cannot be read"):
             room.build(f"model.checkpoint={half}")
         assert not (room.cwd / "builds").exists()
-
-
-class TestLimits:
-    def test_an_engine_that_computes_something_else_fails_the_build(self, room) -> None:
-        with pytest.raises(GateFailed, match=r"parity openvino: .* dB, limit SQNR ≥ 500 dB.*try another backend"):
-            room.build("precision=int8", "backend=openvino", "limits.compile_sqnr_db=500", until="compile")
-        assert not (room.cwd / "builds").exists()
-
-    def test_or_is_left_out_where_there_is_another(self, room) -> None:
-        events = Recorder()
-        built = room.build("precision=int8", "limits.compile_sqnr_db=500", until="compile", events=events)
-        assert [engine.backend for engine in built.record.engines] == ["onnxruntime"]
-        assert not (built.folder / "engines" / "openvino").exists()
-        assert len(events.warnings) == 1
-        assert events.warnings[0].startswith("openvino: left out, parity openvino: ")
-
-    def test_a_backend_that_is_left_out_is_a_row_of_the_report_and_is_not_judged(self, room) -> None:
-        built = room.build("precision=int8", "limits.compile_sqnr_db=500")
-        last = built.report.rows[-1]
-        assert (last.name, last.status, last.speedup) == ("toy-int8-openvino", Status.FAILED, None)
-        assert last.reason.startswith("left out, parity openvino: ")
-        assert last.reason.endswith("limit SQNR ≥ 500 dB.")
-        assert built.report.verdict.status is Outcome.PASS
-        assert built.record.engine == "onnxruntime"
-        again = bench([built.folder], 2, 1.0, None, room.cwd / "bench", Silent()).report
-        assert again.rows[-1] == last
-
-    def test_a_backend_that_auto_cannot_use_is_a_row_that_was_not_run(self, room, monkeypatch) -> None:
-        monkeypatch.setattr(OpenVinoBackend, "unavailable", lambda self: "openvino is not installed: pip install it")
-        built = room.build("precision=fp32")
-        assert [row.backend for row in built.report.rows] == ["pytorch", "onnxruntime", "openvino"]
-        assert built.report.rows[-1].status is Status.NOT_RUN
-        assert built.report.rows[-1].reason == "backend openvino: openvino is not installed: pip install it."
-        assert built.report.verdict.status is Outcome.PASS
-
-    def test_classes_that_int8_mistakes_fail_the_verdict(self, room, checkpoint) -> None:
-        given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime")
-        built = room.build(*given, "limits.agreement=1", "limits.max_drop=100")
-        assert built.report.verdict.status is Outcome.FAIL
-        assert [c.name for c in built.report.verdict.checks if c.status is Outcome.FAIL] == [
-            "parity int8",
-            "toy-int8-onnxruntime: agreement",
-        ]
-        assert built.report.rows[1].agreement.pixels < 1
-        again = room.build(*given, "limits.agreement=0.5", "limits.quantise_sqnr_db=0", "limits.max_drop=100")
-        assert again.report.verdict.status is Outcome.PASS
-
-    def test_strict_leaves_out_what_is_off_where_another_is_exact(self, room, monkeypatch) -> None:
-        layers = (Layer("conv", "Convolution", "int8", "cpu"),)
-        monkeypatch.setattr(OpenVinoBackend, "realised", lambda *_: Realised(layers, {"int8": 1}))
-        # A store of its own: the engines of the shared one know their true layers.
-        alone = House(room.cwd / "cache", room.cwd)
-        built = alone.build("train.steps=0", "precision=int8", "limits.strict=true")
-        off = next(row for row in built.report.rows if row.backend == "onnxruntime")
-        assert off.status is Status.FAILED
-        assert off.reason == "left out, limits.strict: 3 layers not in int8."
-        assert [engine.backend for engine in built.record.engines] == ["openvino"]
-
-    def test_strict_fails_on_layers_in_another_precision(self, room, checkpoint) -> None:
-        given = (f"model.checkpoint={checkpoint}", "precision=int8", "backend=onnxruntime", "limits.strict=true")
-        report = room.build(*given, "limits.max_drop=100", "limits.agreement=0.5").report
-        off = report.rows[1].off_precision
-        failed = [check for check in report.verdict.checks if check.status is Outcome.FAIL]
-        assert [check.name for check in failed] == (["toy-int8-onnxruntime: precision"] if off else [])

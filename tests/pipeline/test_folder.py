@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,39 @@ names = st.one_of(
 )
 
 
+class TestLock:
+    def test_builds_into_one_folder_wait_for_each_other_and_nothing_is_left(self, artifact, out) -> None:
+        network = artifact(a="1")
+        out.mkdir(parents=True)
+        other = os.open(out, os.O_RDONLY)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        second = threading.Thread(target=materialise, args=(out, {"network": network}, RECORD, None))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        assert contents(out) == {}
+        os.close(other)
+        second.join(60)
+        assert {*contents(out)} == {"network/a", BUILD}
+        assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+    def test_a_file_system_without_locks_for_folders_is_no_hindrance(self, artifact, out, monkeypatch) -> None:
+        def refuse(number: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        network = artifact(a="1")  # made before: the store has locks too
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        record = materialise(out, {"network": network}, RECORD, None)
+        assert read_build(out) == (record, None)
+
+    def test_the_folder_above_need_not_be_written_to(self, artifact, out, monkeypatch) -> None:
+        """The superuser may write anywhere, so it is watched what is written."""
+        materialise(out, {"network": artifact(a="1")}, RECORD, None)
+        before = out.parent.stat().st_mtime_ns
+        materialise(out, {"network": artifact(a="2")}, RECORD, None)
+        assert out.parent.stat().st_mtime_ns == before
+
+
 class TestEditedRecord:
     """Whoever edits build.json must not thereby make a later build delete what lies elsewhere."""
 
@@ -183,6 +219,17 @@ class TestTarget:
                 call()
         assert contents(out) == {BUILD: content.encode()}
 
+    def test_a_place_that_takes_nothing_new_is_said_at_once(self, tmp_path, monkeypatch) -> None:
+        """As /proc, which has all permissions and refuses."""
+
+        def refuse(self: Path, exist_ok: bool) -> None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+
+        monkeypatch.setattr(Path, "touch", refuse)
+        with pytest.raises(ResourceError, match=rf"out cannot be made, as {tmp_path} takes nothing new \(No such file"):
+            check_target(tmp_path / "out")
+        check_target(tmp_path)
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
     def test_a_folder_that_may_not_be_written(self, tmp_path) -> None:
         tmp_path.chmod(0o500)
@@ -201,6 +248,7 @@ class TestRead:
             (b"[" * 10**5, "is not a build's record"),
             (b'{"build": {}}', "is not a build's record"),
             (b'{"incomplete": true}', "is incomplete"),
+            (b'{"build": %s}' % (b"9" * 6000), "is not a build's record"),
         ],
     )
     def test_what_is_no_record_is_one_sentence(self, tmp_path, content, words) -> None:
@@ -217,6 +265,15 @@ class TestRead:
             read_build(tmp_path / "file")
         with pytest.raises(InputError, match="cannot be read: File name too long"):
             read_build(tmp_path / ("x" * 300))
+
+    def test_what_never_ends_is_not_waited_for(self, tmp_path) -> None:
+        os.mkfifo(tmp_path / BUILD)
+        with pytest.raises(InputError, match="cannot be read: not a regular file"):
+            read_build(tmp_path)
+        (tmp_path / BUILD).unlink()
+        (tmp_path / BUILD).symlink_to("/dev/zero")
+        with pytest.raises(InputError, match="cannot be read: not a regular file"):
+            read_build(tmp_path)
 
     @given(st.data())
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

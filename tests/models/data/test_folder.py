@@ -1,8 +1,9 @@
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,22 @@ class TestStructure:
         found = complaint(lambda: FolderDataset(root).split("val"))
         assert "1 of 2 masks without an image (scene 0.png)" in found
 
+    def test_a_folder_that_may_not_be_listed_is_named(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As its permissions would have it, which bind no superuser."""
+        dataset, listed, denied = FolderDataset(root), Path.iterdir, root / "masks/train"
+
+        def iterdir(folder: Path) -> Iterator[Path]:
+            if folder == denied:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            return listed(folder)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        for act in (dataset.split, dataset.digest):
+            found = complaint(lambda act=act: act("train"))
+            assert "masks/train' cannot be listed (Permission denied): make it readable" in found
+        denied = root / "images"
+        assert "images' cannot be listed (Permission denied)" in complaint(lambda: FolderDataset(root))
+
     def test_two_images_of_one_stem(self, root: Path) -> None:
         Pillow.new("RGB", (16, 12)).save(root / "images/val/scene 0.png")
         found = complaint(lambda: FolderDataset(root).split("val"))
@@ -120,6 +137,13 @@ class TestSamples:
         (root / "images/val/scene 0.jpg").write_bytes(b"")
         assert "scene 0.jpg' is empty" in complaint(lambda: FolderDataset(root).split("val")[0])
 
+    def test_a_fifo_among_the_images_is_not_waited_for(self, root: Path) -> None:
+        (root / "images/val/scene 0.jpg").unlink()
+        os.mkfifo(root / "images/val/scene 0.jpg")
+        dataset = FolderDataset(root)
+        for act in (lambda: dataset.split("val")[0], lambda: dataset.digest("val")):
+            assert "scene 0.jpg'" in complaint(act)
+
     def test_a_file_that_went_away(self, root: Path) -> None:
         split = FolderDataset(root).split("val")
         (root / "masks/val/scene 0.png").unlink()
@@ -144,13 +168,16 @@ class TestSettings:
             (TOML + "palette = [[0, 0, 0]]", "the palette has 1 colours for 3 classes"),
             (TOML + "palette = [[0, 0, 256], [0, 0, 0], [0, 0, 0]]", "palette.0.2 = 256"),
             ("name = ", "is not TOML"),
+            ("name = " + "[" * 10_000, "is nested too deep"),
+            (TOML.replace("255", "9" * 6000), "has a number of thousands of digits"),
+            (TOML.replace("255", f"0x{'f' * 9000}"), "ignore_index = a value that is too long"),
         ],
     )
     def test_a_mistake_is_named_with_its_key(self, root: Path, toml: str, said: str) -> None:
         (root / "dataset.toml").write_text(toml)
         found = complaint(lambda: FolderDataset(root))
         assert said in found
-        assert repr(str(root / "dataset.toml")) in found
+        assert str(root / "dataset.toml") in found
 
     def test_not_utf_8(self, root: Path) -> None:
         (root / "dataset.toml").write_bytes(TOML.replace("sky", "ciel é").encode("latin-1"))
@@ -162,7 +189,8 @@ class TestSettings:
 
     def test_missing(self, root: Path) -> None:
         (root / "dataset.toml").unlink()
-        assert "dataset.toml' cannot be read" in complaint(lambda: FolderDataset(root))
+        found = complaint(lambda: FolderDataset(root))
+        assert f"there is no file {root / 'dataset.toml'}, expected a TOML file with name and classes" in found
 
     def test_the_palette_is_the_files_or_that_of_pascal_voc(self, root: Path) -> None:
         assert FolderDataset(root).palette == ((128, 0, 0), (0, 128, 0), (128, 128, 0))

@@ -17,7 +17,7 @@ from visiondeploy.models.data.table import DATASETS
 from visiondeploy.models.table import NETWORKS
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.cli import COMMANDS
-from visiondeploy.pipeline.folder import BUILD
+from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.recipe import available_recipes
 
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "numpy", "pydantic", "rich", "scipy", "PIL")
@@ -105,13 +105,26 @@ BAD = {
     "size of too many digits": ([*BUILD_UNET, "--size", f"{'9' * 5000}x9"], 2, "is not a size"),
     "size too large": ([*BUILD_UNET, "--size", "99999x16"], 2, "input.height is 99999, expected a whole number"),
     "steps": ([*BUILD_UNET, "--set", "train.steps=-1"], 2, "train.steps is -1, expected a whole number of at least 0"),
-    "threads": ([*BUILD_UNET, "--threads", "0"], 2, "'--threads': 0 is not in the range x>=1"),
+    "threads": ([*BUILD_UNET, "--threads", "0"], 2, "'--threads': 0 is not in the range 1<=x<=1024"),
+    "threads of nobody": ([*BUILD_UNET, "--set", "threads=100000"], 2, "expected a whole number from 1 to 1024"),
+    "time that is no number": (["bench", "--seconds", "nan"], 2, "'--seconds': nan is no time: write seconds"),
+    "time without end": (["bench", "--seconds", "inf"], 2, "'--seconds': inf is no time"),
+    "scale": ([*BUILD_UNET, "--set", "augment.scale=[2, 1]"], 2, "scale runs from small to large, found [2.0, 1.0]"),
+    "no loss": (
+        [*BUILD_UNET, "--set", "train.dice=0", "--set", "train.cross_entropy=0"],
+        2,
+        "cross_entropy and dice are both 0",
+    ),
+    "seed": ([*BUILD_UNET, "--set", "train.seed=2147483648"], 2, "expected a whole number from 0 to 2147483647"),
+    "seed of the calibration": ([*BUILD_UNET, "--set", "calibration.seed=-1"], 2, "calibration.seed is -1, expected"),
+    "seed of the measurement": ([*BUILD_UNET, "--set", "bench.latency.seed=-1"], 2, "latency.seed is -1, expected"),
     "checkpoint missing": ([*BUILD_UNET, "--checkpoint", "nowhere"], 3, "nowhere holds no network.json"),
     "checkpoint without files": ([*BUILD_UNET, "--checkpoint", "empty"], 3, "empty holds no network.json"),
     "checkpoint a file": ([*BUILD_UNET, "--checkpoint", "file"], 3, "not a checkpoint's description"),
     "checkpoint a picture": ([*BUILD_UNET, "--checkpoint", "picture"], 3, "not a checkpoint's description"),
     "target a file": ([*BUILD_UNET, "-o", "file"], 6, "is a file, but a folder is needed there"),
     "target of others": ([*BUILD_UNET, "-o", "full"], 2, "full holds files but no build.json"),
+    "target in /proc": ([*BUILD_UNET, "-o", "/proc/x"], 6, "choose another folder with -o"),
     "target too long": ([*BUILD_UNET, "-o", "x" * 300], 6, "File name too long"),
     "target with a line break": ([*BUILD_UNET, "-o", "file/a\nb"], 6, "file is a file"),
     "builds missing": (["bench"], 3, "there is no build in builds/"),
@@ -263,6 +276,31 @@ class TestStdout:
         assert "Traceback" not in done.stderr
         assert "BrokenPipe" not in done.stderr
 
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+    def test_a_stream_that_is_closed_is_no_error(self, built, closed) -> None:
+        """Nor does what a build writes land in a file that got the stream's number."""
+        room = built[0]
+        for limit, code in (("0.5", 0), ("500", 1)):
+            given = f"--recipe {TOY} --precision int8 --set limits.export_sqnr_db={limit}"
+            shell = f"exec {DEPLOY} build {given} -o closed {closed}"
+            variables = os.environ | {"VISIONDEPLOY_CACHE": str(room.store)}
+            done = subprocess.run(
+                ["sh", "-c", shell], cwd=room.cwd, env=variables, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+            assert ("toy-int8-openvino" in done.stdout) == (">&-" not in closed.split())
+            verify(room.cwd / "closed", read_build(room.cwd / "closed")[0])
+
+    def test_a_terminal_that_knows_ascii_alone(self, built) -> None:
+        given = ("--recipe", TOY, "--precision", "int8")
+        done = built[0].deploy("build", *given, PYTHONIOENCODING="ascii")
+        assert (done.returncode, "unexpected" in done.stderr) == (0, False), done.stderr
+        assert done.stdout.isascii()
+        assert "toy-int8-openvino" in done.stdout
+        done = built[0].deploy("bench", "builds/toy-int8", "--images", "2", "--json", PYTHONIOENCODING="ascii")
+        assert done.returncode == 0, done.stderr
+        assert Report.from_json(done.stdout).rows
+
     def test_a_reader_of_stderr_that_leaves_does_not_end_a_build(self, built) -> None:
         room = built[0]
         receive, send = os.pipe()
@@ -325,3 +363,11 @@ class TestTables:
         assert {"cpu", "gpu", "int8", "fp16", "store"} < {*rows}
         assert f"{cache}, " in rows["store"]
         assert "ready: onnxruntime " in rows["onnxruntime"]
+
+    @pytest.mark.parametrize(("place", "words"), [("x" * 300, "File name too long"), ("file/below", "Not a directory")])
+    def test_doctor_says_where_no_store_can_be(self, tmp_path, place, words) -> None:
+        (tmp_path / "file").touch()
+        done = deploy("doctor", cwd=tmp_path, VISIONDEPLOY_CACHE=str(tmp_path / place), COLUMNS="600")
+        assert (done.returncode, done.stderr) == (0, "")
+        (row,) = [line for line in done.stdout.splitlines() if line.startswith("store")]
+        assert f"missing: {tmp_path / place} cannot be used ({words}): set VISIONDEPLOY_CACHE to another" in row

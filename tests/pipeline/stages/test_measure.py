@@ -12,8 +12,9 @@ from kit.builds import House
 from kit.builds import toy as toy_recipe
 
 from visiondeploy.benchmarks.memory import peak_rss
-from visiondeploy.errors import BackendUnavailable, InputError
+from visiondeploy.errors import BackendUnavailable, InputError, ResourceError
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.pipeline.stages import measure as stage
 from visiondeploy.pipeline.stages.measure import Contender, measure, memory_command, predictions
 from visiondeploy.types import Precision, Realised, Status
 
@@ -95,6 +96,20 @@ def test_without_a_baseline_there_is_nothing_to_compare_with(contenders, built, 
 def test_a_baseline_whose_runtime_is_not_here(contenders, built, split) -> None:
     with pytest.raises(BackendUnavailable, match="runs fp32, not int8"):
         run([replace(contenders[0], precision=Precision.INT8)], built, split)
+
+
+def test_memory_that_cannot_be_measured_loses_nothing_else(contenders, built, split, monkeypatch) -> None:
+    def peak(command: list[str], timeout: float) -> int:
+        if "pytorch" in command:
+            raise ResourceError("'python' was killed, probably for want of memory.")
+        return 7
+
+    monkeypatch.setattr(stage, "peak_rss", peak)
+    baseline, good = run(contenders[:2], built, split)
+    assert baseline.peak_rss_bytes is None
+    assert baseline.notes == ("peak memory was not measured: 'python' was killed, probably for want of memory.",)
+    assert baseline.latency_ms is not None
+    assert (good.peak_rss_bytes, good.notes) == (7, ())
 
 
 def test_memory_is_that_of_a_process_with_one_engine(contenders) -> None:
