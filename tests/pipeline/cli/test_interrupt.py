@@ -23,6 +23,14 @@ def steps_in(events: Path) -> list[int]:
     return sorted({event.step for event in found if any(v.tag == "train/loss" for v in event.summary.value)})
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A job in a shell's background ignores SIGINT, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupted_training_says_so_and_the_same_command_goes_on(tmp_path) -> None:
     cache = tmp_path / "cache"
     variables = os.environ | {"VISIONDEPLOY_CACHE": str(cache)}
