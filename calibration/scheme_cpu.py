@@ -21,8 +21,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.calibration.graph import GraphIndex, attribute
-from visiondeploy.calibration.observers import Range
+from visiondeploy.calibration.observers import AFFINE_UINT8, Range
 from visiondeploy.types import Array
+
+TARGET = AFFINE_UINT8
+"""What the observers are to find the ranges for."""
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 ACTIVATIONS = ("Relu", "Clip")

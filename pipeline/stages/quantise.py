@@ -12,8 +12,8 @@ from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Array, Split, Task
 
-# 1: scheme `cpu`
-VERSION = 1
+# 1: scheme `cpu`. 2: the recorded ranges are those that the codes span, zero included
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy")
 
 
@@ -32,11 +32,12 @@ def quantise(
     import onnx
 
     from visiondeploy.calibration.observe import observe
+    from visiondeploy.calibration.scheme_cpu import TARGET, tensors_to_observe
     from visiondeploy.calibration.scheme_cpu import quantise as quantise_cpu
-    from visiondeploy.calibration.scheme_cpu import tensors_to_observe
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 
+    observer = observer_of(settings.observer)
     fp32 = onnx.load(source / "model.onnx")
     chosen = settings.choose(len(calibration))
     tensors = tensors_to_observe(fp32)
@@ -46,7 +47,8 @@ def quantise(
             yield task.preprocess([calibration[index].image])
             report(number + 1, len(chosen), "images observed")
 
-    ranges = observe(fp32, tensors, feeds(), observer_of(settings.observer), threads)
+    statistics = observe(fp32, tensors, feeds(), threads)
+    ranges = {name: observer(found, TARGET) for name, found in statistics.items()}
     result = quantise_cpu(fp32, ranges, weight_bits)
     onnx.checker.check_model(result.model)
     save_onnx(result.model, folder / "model.onnx")

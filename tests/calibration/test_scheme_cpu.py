@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.calibration.observe import observe
-from visiondeploy.calibration.observers import MinMax
-from visiondeploy.calibration.scheme_cpu import quantise, tensors_to_observe
+from visiondeploy.calibration.observers import min_max
+from visiondeploy.calibration.scheme_cpu import TARGET, quantise, tensors_to_observe
 from visiondeploy.errors import InputError
 
 
@@ -55,7 +55,8 @@ def feeds(count: int = 4) -> list[dict[str, np.ndarray]]:
 
 
 def ranges_of(model: onnx.ModelProto):
-    return observe(model, tensors_to_observe(model), feeds(), MinMax, threads=1)
+    statistics = observe(model, tensors_to_observe(model), feeds(), threads=1)
+    return {name: min_max(found, TARGET) for name, found in statistics.items()}
 
 
 def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -147,7 +148,7 @@ def test_a_dead_channel_keeps_its_bias() -> None:
 def test_an_empty_calibration_set_is_an_error() -> None:
     model = small_net()
     with pytest.raises(InputError, match="calibration set is empty"):
-        observe(model, tensors_to_observe(model), [], MinMax, threads=1)
+        observe(model, tensors_to_observe(model), [], threads=1)
 
 
 def test_a_tensor_that_is_not_finite_is_named() -> None:
@@ -155,7 +156,7 @@ def test_a_tensor_that_is_not_finite_is_named() -> None:
     weight = next(t for t in model.graph.initializer if t.name == "b.w")
     weight.CopyFrom(numpy_helper.from_array(np.full((16, 8, 3, 3), np.inf, np.float32), "b.w"))
     with pytest.raises(InputError, match=r"tensor b.out: .*NaN or infinity"):
-        observe(model, tensors_to_observe(model), feeds(), MinMax, threads=1)
+        observe(model, tensors_to_observe(model), feeds(), threads=1)
 
 
 def test_nodes_without_names_are_told_apart() -> None:
