@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.calibration.observe import observe
-from visiondeploy.calibration.observers import min_max
+from visiondeploy.calibration.observers import OBSERVERS
 from visiondeploy.calibration.scheme_cpu import TARGET, quantise, tensors_to_observe
 from visiondeploy.errors import InputError
 
@@ -54,9 +54,9 @@ def feeds(count: int = 4) -> list[dict[str, np.ndarray]]:
     return [{"image": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
 
 
-def ranges_of(model: onnx.ModelProto):
+def ranges_of(model: onnx.ModelProto, observer: str = "min-max"):
     statistics = observe(model, tensors_to_observe(model), feeds(), threads=1)
-    return {name: min_max(found, TARGET) for name, found in statistics.items()}
+    return {name: OBSERVERS[observer](found, TARGET) for name, found in statistics.items()}
 
 
 def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -87,6 +87,14 @@ def test_the_quantised_graph_computes_nearly_what_the_float_graph_does(runner, g
     onnx.checker.check_model(quantised)
     for feed in feeds():
         assert sqnr(run(model, feed), runner(quantised, feed)) > 25
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_it_does_so_with_the_ranges_of_every_observer(observer: str) -> None:
+    model = small_net()
+    quantised = quantise(model, ranges_of(model, observer), weight_bits=7).model
+    for feed in feeds():
+        assert sqnr(run(model, feed), run(quantised, feed)) > 20
 
 
 def test_every_convolution_is_meant_to_run_in_int8_depthwise_included() -> None:
