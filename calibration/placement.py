@@ -147,7 +147,7 @@ def _source(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:
 def _result(index: GraphIndex, node: onnx.NodeProto) -> str:
     """The tensor to quantise so that a product gives codes: what its activation gives, if it has one."""
     reader = index.only_reader(node.output[0])
-    return reader.output[0] if reader is not None and reader.op_type in ACTIVATIONS else node.output[0]
+    return str((reader if reader is not None and reader.op_type in ACTIVATIONS else node).output[0])
 
 
 def _last_products(graph: onnx.GraphProto) -> set[str]:

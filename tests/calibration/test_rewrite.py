@@ -13,13 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from visiondeploy.calibration.rewrite import rewrite
 
 
-def model_of(nodes: list[onnx.NodeProto], channels: int, constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+def model_of(
+    nodes: list[onnx.NodeProto], channels: int, constants: dict[str, np.ndarray], shape="nchw"
+) -> onnx.ModelProto:
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "g",
         [value("image", TensorProto.FLOAT, ["batch", channels, "height", "width"])],
-        [value("out", TensorProto.FLOAT, None)],
+        [value("out", TensorProto.FLOAT, list(shape))],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
@@ -73,7 +75,7 @@ def test_one_of_another_kind_stays(attributes) -> None:
 
 def mean(axes: list[int], keep: int) -> onnx.ModelProto:
     node = helper.make_node("ReduceMean", ["image", "axes"], ["out"], name="mean", keepdims=keep)
-    return model_of([node], 4, {"axes": np.array(axes, np.int64)})
+    return model_of([node], 4, {"axes": np.array(axes, np.int64)}, "nchw" if keep else "nc")
 
 
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
