@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from visiondeploy.types import Array
 
@@ -15,6 +17,7 @@ class GraphIndex:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self._shapes = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info)}
         self.outputs = {value.name for value in graph.output}
         self._maker = {name: node for node in graph.node for name in node.output if name}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -41,7 +44,12 @@ class GraphIndex:
         found = self.initializers.get(tensor)
         return None if found is None else np.asarray(numpy_helper.to_array(found))
 
+    def rank(self, tensor: str) -> int | None:
+        """The number of axes of a tensor, where the graph says it."""
+        found = self._shapes.get(tensor)
+        return len(found.shape.dim) if found is not None and found.HasField("shape") else None
 
-def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """An integer attribute of a node, or its default."""
-    return next((a.i for a in node.attribute if a.name == name), default)
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes that a node has, by name; text is bytes."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

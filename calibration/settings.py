@@ -11,12 +11,14 @@ from visiondeploy.types import Seed, Settings
 
 
 class CalibrationSettings(Settings):
-    """Which images are observed, by which observer.
+    """Which images are observed, by which observer, and the Q/DQ scheme that is written.
 
+    `scheme` "auto" is what each backend names; any other makes every backend run that one.
     `weight_bits` "auto" is 8 where the CPU multiplies 8-bit integers into 32 bits (VNNI, or ARM's dot
     product) and 7 elsewhere: on x86 without VNNI two products are added in 16 bits and saturate.
     """
 
+    scheme: str = "auto"
     observer: str = "min-max"
     images: Annotated[int, Field(ge=1)] = 64
     seed: Seed = 0

@@ -21,6 +21,7 @@ from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.store import Artifact, Store
 from visiondeploy.pipeline.walk import Compiled, Measured, Walk
+from visiondeploy.types import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         places["onnx-fp32"] = exported
     if until in {"compile", "measure"}:
         ready = walk.precise(exported)
-        if ready is not exported:
-            places[f"onnx-{recipe.precision}"] = ready
+        for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
+            scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
+            places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
         engines = walk.compile(network, exported, ready)
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":

@@ -3,7 +3,8 @@
 build.json           the report, and under "build" the recipe, the stages, parity and every file's digest
 network/             checkpoint and TensorBoard events
 onnx-fp32/           model.onnx, model.pt (TorchScript)
-onnx-fp16|onnx-int8/ model.onnx in the precision that was asked for
+onnx-fp16/           model.onnx in half precision
+onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme, one for each that a backend names
 engines/BACKEND/     what the backend loads
 """
 

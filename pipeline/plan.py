@@ -13,6 +13,7 @@ from visiondeploy.benchmarks.accuracy import chosen
 from visiondeploy.benchmarks.environment import capture, has_vnni
 from visiondeploy.benchmarks.report.schema import Environment
 from visiondeploy.calibration.observers import observer_of
+from visiondeploy.calibration.schemes import SCHEMES, scheme_of
 from visiondeploy.errors import BackendUnavailable, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.data.table import open_dataset
@@ -48,6 +49,8 @@ class Plan:
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
         observer_of(self.recipe.calibration.observer)
+        if self.recipe.calibration.scheme != "auto":
+            scheme_of(self.recipe.calibration.scheme)
         for split in dict.fromkeys((data.train, data.val, data.calibration)):
             self.dataset.split(split)
         _ = self.spec, self.backends
@@ -152,10 +155,14 @@ class Plan:
         """The digest of the validation split, which parity and quality are measured on."""
         return self.dataset.digest(self.recipe.data.val)
 
-    @property
-    def weight_bits(self) -> int:
-        """Bits of int8 weights: what the recipe says, or what this CPU multiplies without saturating."""
+    def weight_bits(self, scheme: str) -> int:
+        """Bits of int8 weights: what the recipe says, or the scheme, or what this CPU multiplies without saturating."""
         bits = self.recipe.calibration.weight_bits
         if bits != "auto":
             return bits
-        return 8 if has_vnni() else 7
+        return SCHEMES[scheme].weight_bits or (8 if has_vnni() else 7)
+
+    def scheme(self, backend: Backend) -> str:
+        """The name of the Q/DQ scheme that a backend gets: what the recipe says, or what the backend names."""
+        wanted = self.recipe.calibration.scheme
+        return (backend.scheme or "cpu") if wanted == "auto" else wanted

@@ -10,6 +10,7 @@ from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
+from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.errors import GateFailed
 from visiondeploy.models.launch import launched
 from visiondeploy.pipeline import gate
@@ -141,11 +142,11 @@ class Walk:
             self._check(f"parity export {kind}", made, kind, self.plan.recipe.limits.export_sqnr_db, pixels=False)
         return made
 
-    def precise(self, exported: Artifact) -> Artifact:
-        """The ONNX graph in the precision that was asked for."""
-        recipe = self.plan.recipe
+    def precise(self, exported: Artifact) -> dict[str, Artifact]:
+        """The ONNX graph in the precision that was asked for: for each backend by its name."""
+        recipe, names = self.plan.recipe, [backend.name for backend in self.plan.backends]
         if recipe.precision is Precision.FP32:
-            return exported
+            return dict.fromkeys(names, exported)
         inputs = {"exported": exported.digest, "validation": self.plan.validation}
         images = recipe.limits.parity_images
         if recipe.precision is Precision.FP16:
@@ -156,42 +157,58 @@ class Walk:
 
             made = self._run("convert", step, "onnx", make, _said)
             self._check("parity fp16", made, "onnx", recipe.limits.convert_sqnr_db, pixels=True)
-            return made
+            return dict.fromkeys(names, made)
+        schemes = {backend.name: self.plan.scheme(backend) for backend in self.plan.backends}
+        files = {scheme: self._quantised(scheme, exported) for scheme in dict.fromkeys(schemes.values())}
+        return {name: files[scheme] for name, scheme in schemes.items()}
+
+    def _quantised(self, scheme: str, exported: Artifact) -> Artifact:
+        """The ONNX graph with the Q/DQ of a scheme."""
+        recipe = self.plan.recipe
+        bits = self.plan.weight_bits(scheme)
         settings: dict[str, Any] = {
-            "calibration": recipe.calibration.model_dump(mode="json"),
-            "weight_bits": self.plan.weight_bits,
-            "parity_images": images,
+            # "auto" and the scheme that it stands for make the same file.
+            "calibration": recipe.calibration.model_dump(mode="json") | {"scheme": scheme, "weight_bits": bits},
+            "parity_images": recipe.limits.parity_images,
             "spec": self.plan.spec.input.model_dump(mode="json"),
         }
-        inputs |= {"calibration": self.plan.dataset.digest(recipe.data.calibration)}
+        inputs = {
+            "exported": exported.digest,
+            "validation": self.plan.validation,
+            "calibration": self.plan.dataset.digest(recipe.data.calibration),
+        }
         step = Step("quantise", quantise.VERSION, inputs, settings, tool_versions(*quantise.TOOLS))
 
-        def make_int8(out: Path) -> Mapping[str, Any]:
+        def make(out: Path) -> Mapping[str, Any]:
             return quantise.quantise(
                 exported.folder,
                 self.plan.task,
                 self.plan.dataset.split(recipe.data.calibration),
                 self.plan.samples,
                 recipe.calibration,
-                self.plan.weight_bits,
+                SCHEMES[scheme],
+                bits,
                 recipe.threads,
                 out,
                 self.events.progress,
             )
 
-        made = self._run("quantise", step, "onnx", make_int8, lambda meta: f"{meta['images']} images, {_said(meta)}")
-        self._check("parity int8", made, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
+        def note(meta: Mapping[str, Any]) -> str:
+            return f"{meta['images']} images, {_said(meta)}"
+
+        made = self._run(f"quantise {scheme}", step, "onnx", make, note)
+        self._check(f"parity int8 {scheme}", made, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
         return made
 
-    def compile(self, network: Artifact, exported: Artifact, ready: Artifact) -> list[Compiled]:
+    def compile(self, network: Artifact, exported: Artifact, ready: Mapping[str, Artifact]) -> list[Compiled]:
         """One engine for each backend. The ones that fail parity are named; none left is an error."""
-        sources = {"network": network, "torchscript": exported, "onnx": ready}
         limits, precision = self.plan.recipe.limits, self.plan.recipe.precision
         for name, reason in self.plan.unusable.items():
             self._leave_out(name, Status.NOT_RUN, reason)
         good: list[Compiled] = []
         faults: dict[str, str] = {}
         for backend in self.plan.backends:
+            sources = {"network": network, "torchscript": exported, "onnx": ready[backend.name]}
             engine = Compiled(backend, precision, self._compile(backend, sources[backend.source]))
             check = None
             if engine.parity is not None:

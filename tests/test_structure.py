@@ -31,7 +31,9 @@ OF_TORCH = {
 OF_ONNX = {
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.observe",
-    "visiondeploy.calibration.scheme_cpu",
+    "visiondeploy.calibration.placement",
+    "visiondeploy.calibration.qdq",
+    "visiondeploy.calibration.rewrite",
 }
 
 IMPORT_ALL = """

@@ -31,7 +31,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     source: Source = "onnx"
     precisions = frozenset(Precision)
-    scheme = "cpu"
+    scheme = "cpu-onnxruntime"
     packages = ("onnxruntime",)
 
     def unavailable(self) -> str | None:

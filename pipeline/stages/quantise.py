@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.calibration.observers import observer_of
+from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Array, Split, Task
 
-# 1: scheme `cpu`
-# 2: every node has a name of its own
-VERSION = 2
+# 1: scheme `cpu`. 2: the recorded ranges are those that the codes span, zero included.
+# 3: a file for each scheme; `left_in_float` says why; residual sums in integers
+VERSION = 3
 TOOLS = ("onnx", "onnxruntime", "numpy", "pillow")
 
 
@@ -24,20 +25,22 @@ def quantise(
     calibration: Split,
     samples: Feeds,
     settings: CalibrationSettings,
+    scheme: Scheme,
     weight_bits: int,
     threads: int,
     folder: Path,
     report: Callable[[int, int, str], None],
 ) -> dict[str, Any]:
-    """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32 and what was left in float."""
+    """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32, and why what was left in float was."""
     import onnx
 
     from visiondeploy.calibration.observe import observe
-    from visiondeploy.calibration.scheme_cpu import quantise as quantise_cpu
-    from visiondeploy.calibration.scheme_cpu import tensors_to_observe
+    from visiondeploy.calibration.placement import tensors_to_observe
+    from visiondeploy.calibration.qdq import quantise as insert
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 
+    observer = observer_of(settings.observer)
     fp32 = onnx.load(source / "model.onnx")
     chosen = settings.choose(len(calibration))
     tensors = tensors_to_observe(fp32)
@@ -47,8 +50,9 @@ def quantise(
             yield task.preprocess([calibration[index].image])
             report(number + 1, len(chosen), "images observed")
 
-    ranges = observe(fp32, tensors, feeds(), observer_of(settings.observer), threads)
-    result = quantise_cpu(fp32, ranges, weight_bits)
+    statistics = observe(fp32, tensors, feeds(), threads)
+    ranges = {name: observer(found, scheme.target) for name, found in statistics.items()}
+    result = insert(fp32, ranges, scheme, weight_bits)
     onnx.checker.check_model(result.model)
     save_onnx(result.model, folder / "model.onnx")
     text = json.dumps(
@@ -69,5 +73,5 @@ def quantise(
         "weight_bits": weight_bits,
         "images": len(chosen),
         "int8": list(result.int8),
-        "left_in_float": list(result.left_in_float),
+        "left_in_float": dict(result.left_in_float),
     }

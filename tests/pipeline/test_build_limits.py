@@ -53,7 +53,7 @@ def test_classes_that_int8_mistakes_fail_the_verdict(room, checkpoint) -> None:
     built = room.build(*given, "limits.agreement=1", "limits.max_drop=100")
     assert built.report.verdict.status is Outcome.FAIL
     assert [c.name for c in built.report.verdict.checks if c.status is Outcome.FAIL] == [
-        "parity int8",
+        "parity int8 cpu-onnxruntime",
         "toy-int8-onnxruntime: agreement",
     ]
     assert built.report.rows[1].agreement.pixels < 1
@@ -69,7 +69,7 @@ def test_strict_leaves_out_what_is_off_where_another_is_exact(room, monkeypatch)
     built = alone.build("train.steps=0", "precision=int8", "limits.strict=true")
     off = next(row for row in built.report.rows if row.backend == "onnxruntime")
     assert off.status is Status.FAILED
-    assert off.reason == "left out, limits.strict: 3 layers not in int8."
+    assert off.reason == "left out, limits.strict: 1 layers not in int8."
     assert [engine.backend for engine in built.record.engines] == ["openvino"]
 
 

@@ -231,7 +231,8 @@ class TestStdout:
         stages = [
             "train",
             "export",
-            "quantise",
+            "quantise cpu",
+            "quantise cpu-onnxruntime",
             "compile openvino",
             "compile onnxruntime",
             "compile pytorch",
@@ -341,7 +342,7 @@ class TestStages:
         given = ["--checkpoint", checkpoint, "--precision", "int8", "--backend", "onnxruntime"]
         done = room.deploy("build", "--recipe", TOY, *given, "--set", "limits.agreement=1.0", "--json")
         assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("deploy: parity int8: ")
+        assert done.stderr.splitlines()[-1].startswith("deploy: parity int8 cpu-onnxruntime: ")
         assert json.loads(done.stdout)["verdict"]["status"] == "FAIL"
 
 

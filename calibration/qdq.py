@@ -1,14 +1,8 @@
-"""The `cpu` scheme: uint8 activations, int8 weights by output channel, int32 bias, as explicit Q/DQ.
+"""Explicit Q/DQ in an fp32 graph, by a scheme (`schemes.py`) and its placement (`placement.py`).
 
-    q = clip(round(x / scale) + zero_point, 0, 255)        x̂ = (q − zero_point)·scale
+    q = clip(round(x / scale) + zero_point, lowest, highest)        x̂ = (q − zero_point)·scale
 
-(Jacob et al. 2018, arXiv:1712.05877.) Q/DQ pairs stand where the runtimes fuse them away:
-
-    DQ ─► Conv ─► ReLU ─► Q       one integer convolution: with zero point 0, Q clips as the ReLU does
-    DQ ─► MaxPool ─► Q            same scale on both sides, since a maximum makes no new value
-    DQ, DQ ─► Concat ─► Q         each branch keeps its own scale; one shared scale would make the
-                                  skip signed, the ReLU would no longer fold, and it costs codes
-    DQ ─► Conv ─► logits          the output of the graph stays float: rounding it would move the argmax
+(Jacob et al. 2018, arXiv:1712.05877.)
 """
 
 from __future__ import annotations
@@ -20,72 +14,62 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from visiondeploy.calibration.graph import GraphIndex, attribute
-from visiondeploy.calibration.observers import Range
+from visiondeploy.calibration.graph import GraphIndex
+from visiondeploy.calibration.observers import Range, Target
+from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place
+from visiondeploy.calibration.rewrite import rewrite
+from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.types import Array
-
-CONVOLUTIONS = ("Conv", "ConvTranspose")
-ACTIVATIONS = ("Relu", "Clip")
-SAME_SCALE = ("MaxPool",)
-BETWEEN = (*SAME_SCALE, "Concat", "Add")
-"""Operators that the runtimes run on integers when what they read and write is quantised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """The Q/DQ graph, and which convolutions are meant to run in int8 or were left in float."""
+    """The Q/DQ graph, the products that are to run in int8, and for each of the others why it does not."""
 
     model: onnx.ModelProto
     int8: tuple[str, ...]
-    left_in_float: tuple[str, ...]
+    left_in_float: Mapping[str, str]
 
 
-def tensors_to_observe(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The tensors that `quantise` needs the range of, in graph order.
-
-    These are what convolutions read, and, going backwards, what the operators in `BETWEEN` read where
-    their result is quantised, so that integers flow from one convolution to the next.
-    """
-    index = GraphIndex(model.graph)
-    wanted: dict[str, None] = {}
-    pending = [node.input[0] for node in model.graph.node if node.op_type in CONVOLUTIONS]
-    while pending:
-        tensor = pending.pop()
-        if tensor in wanted or tensor in index.initializers:
-            continue
-        wanted[tensor] = None
-        maker = index.maker(tensor)
-        if maker is not None and maker.op_type in BETWEEN:
-            pending += list(maker.input)
-    order = [value.name for value in model.graph.input]
-    order += [name for node in model.graph.node for name in node.output]
-    return tuple(name for name in order if name in wanted)
-
-
-def quantise(model: onnx.ModelProto, ranges: Mapping[str, Range], weight_bits: int = 8) -> Quantised:
+def quantise(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    weight_bits: int = 8,
+    keep_float: frozenset[str] = frozenset(),
+) -> Quantised:
     """A Q/DQ copy of an fp32 model with batch norm already folded. `model` is not changed.
 
+    `ranges` are those of `tensors_to_observe`, found for `scheme.target`. `keep_float` names convolutions
+    that keep their float weights; what they read is quantised only where something else needs that.
     `weight_bits` is 7 for CPUs whose 8-bit products saturate when two are added in 16 bits (x86 without
     VNNI: 2·255·127 > 2¹⁵−1, while 2·255·63 fits), else 8.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    _name_nodes(result.graph)
-    writer = _Writer(result.graph, ranges, weight_bits)
-    writer.quantise_activations(tensors_to_observe(model))
-    int8, left = writer.quantise_weights()
+    for node, name in zip(result.graph.node, node_names(model.graph), strict=True):
+        node.name = name
+    if scheme.rewritten:
+        result = rewrite(result)
+    placement = place(result.graph, scheme, keep_float)
+    writer = _Writer(result.graph, ranges, scheme, weight_bits)
+    writer.quantise_activations(placement.tensors)
+    writer.quantise_weights(frozenset(placement.int8))
     writer.finish()
-    return Quantised(result, tuple(int8), tuple(left))
+    return Quantised(result, placement.int8, placement.left_in_float)
 
 
 class _Writer:
     """Collects the new nodes and constants of one graph, then puts them in."""
 
-    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], weight_bits: int) -> None:
+    def __init__(self, graph: onnx.GraphProto, ranges: Mapping[str, Range], scheme: Scheme, weight_bits: int) -> None:
         self.graph = graph
         self.index = GraphIndex(graph)
         self.ranges = ranges
+        self.scheme = scheme
         self.top = 2 ** (weight_bits - 1) - 1
+        self.known = frozenset(ranges)
+        self.quantised: frozenset[str] = frozenset()
         self.scales: dict[str, float] = {}
         self.constants: dict[str, Array] = {}
         self.after: dict[str, list[onnx.NodeProto]] = {}
@@ -93,12 +77,13 @@ class _Writer:
 
     def quantise_activations(self, tensors: tuple[str, ...]) -> None:
         """Put a Q/DQ pair behind each tensor and let every reader read the pair's output."""
+        self.quantised = frozenset(tensors)
         for tensor in tensors:
-            scale, zero_point = _affine(self._range_of(tensor))
+            scale, zero_point = _parameters(self._range_of(tensor), self.scheme.target)
             self.scales[tensor] = scale
             prefix = f"{tensor}/quantised"
             self.constants[f"{prefix}/scale"] = np.asarray(scale, dtype=np.float32)
-            self.constants[f"{prefix}/zero_point"] = np.asarray(zero_point, dtype=np.uint8)
+            self.constants[f"{prefix}/zero_point"] = zero_point
             parameters = [f"{prefix}/scale", f"{prefix}/zero_point"]
             self.after[tensor] = [
                 helper.make_node("QuantizeLinear", [tensor, *parameters], [prefix], name=f"{prefix}/Q"),
@@ -107,27 +92,19 @@ class _Writer:
 
     def _range_of(self, tensor: str) -> Range:
         maker = self.index.maker(tensor)
-        if maker is not None and maker.op_type in SAME_SCALE:
+        if maker is not None and makes_no_value(maker) and maker.input[0] in self.quantised:
             return self._range_of(maker.input[0])
-        return self.ranges[tensor]
+        return self.ranges[observed(self.index, tensor, self.known)]
 
-    def quantise_weights(self) -> tuple[list[str], list[str]]:
-        """Put DQ in front of the weight and the bias of each convolution whose weight is a constant."""
-        int8, left = [], []
+    def quantise_weights(self, names: frozenset[str]) -> None:
+        """Put DQ in front of the weight and the bias of each convolution of `names`."""
         for node in self.graph.node:
-            if node.op_type not in CONVOLUTIONS:
-                continue
-            weight = self.index.constant(node.input[1])
-            bias = self.index.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-            has_bias = len(node.input) > 2 and bool(node.input[2])
-            if weight is None or (has_bias and bias is None) or not _runs_in_integers(node):
-                left.append(node.name)
-                continue
-            self._quantise_convolution(node, weight, bias)
-            int8.append(node.name)
-        return int8, left
+            if node.name in names:
+                self._quantise_convolution(node)
 
-    def _quantise_convolution(self, node: onnx.NodeProto, weight: Array, bias: Array | None) -> None:
+    def _quantise_convolution(self, node: onnx.NodeProto) -> None:
+        weight = np.asarray(self.index.constant(node.input[1]))
+        bias = self.index.constant(node.input[2]) if self.scheme.bias and len(node.input) > 2 else None
         axis = 0 if node.op_type == "Conv" else 1
         others = tuple(i for i in range(weight.ndim) if i != axis)
         activation = self.scales[node.input[0]]
@@ -181,24 +158,12 @@ class _Writer:
         self.graph.initializer.extend(copies)
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Give every node a name of its own: what is added is named after it, and ONNX allows none and doubles."""
-    seen: set[str] = set()
-    for number, node in enumerate(graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{number}_of_{graph.name or 'graph'}"
-        seen.add(node.name)
-
-
-def _runs_in_integers(node: onnx.NodeProto) -> bool:
-    """Grouped transposed convolutions have no per-channel axis that the runtimes agree on."""
-    return node.op_type == "Conv" or attribute(node, "group", 1) == 1
-
-
-def _affine(seen: Range) -> tuple[float, int]:
-    """Scale and zero point of uint8 for a range, widened so that 0 is represented exactly."""
-    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-    if high - low <= 0:
-        return 1.0, 0
-    scale = float(np.float32((high - low) / 255.0))
-    return scale, int(np.clip(np.rint(-low / scale), 0, 255))
+def _parameters(seen: Range, target: Target) -> tuple[float, Array]:
+    """Scale and zero point for a range, widened so that 0 is represented exactly."""
+    found = target.range(seen.low, seen.high)
+    code = np.int8 if target.symmetric else np.uint8
+    if found.high - found.low <= 0:
+        return 1.0, np.asarray(0, dtype=code)
+    scale = float(np.float32((found.high - found.low) / (target.levels - 1)))
+    zero_point = 0 if target.symmetric else np.clip(np.rint(-found.low / scale), 0, target.levels - 1)
+    return scale, np.asarray(zero_point, dtype=code)

@@ -1,4 +1,4 @@
-"""The `cpu` scheme on small graphs, run by the real runtimes."""
+"""Q/DQ of every scheme on small graphs, run by the real runtimes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.calibration.observe import observe
-from visiondeploy.calibration.observers import MinMax
-from visiondeploy.calibration.scheme_cpu import quantise, tensors_to_observe
+from visiondeploy.calibration.observers import OBSERVERS
+from visiondeploy.calibration.placement import tensors_to_observe
+from visiondeploy.calibration.qdq import quantise
+from visiondeploy.calibration.schemes import SCHEMES, Scheme
 from visiondeploy.errors import InputError
 
 
@@ -54,8 +56,12 @@ def feeds(count: int = 4) -> list[dict[str, np.ndarray]]:
     return [{"image": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
 
 
-def ranges_of(model: onnx.ModelProto):
-    return observe(model, tensors_to_observe(model), feeds(), MinMax, threads=1)
+CPU = SCHEMES["cpu"]
+
+
+def ranges_of(model: onnx.ModelProto, observer: str = "min-max", scheme: Scheme = CPU):
+    statistics = observe(model, tensors_to_observe(model), feeds(), threads=1)
+    return {name: OBSERVERS[observer](found, scheme.target) for name, found in statistics.items()}
 
 
 def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -82,29 +88,37 @@ def sqnr(reference: np.ndarray, found: np.ndarray) -> float:
 @pytest.mark.parametrize("groups", [1, 8])
 def test_the_quantised_graph_computes_nearly_what_the_float_graph_does(runner, groups: int) -> None:
     model = small_net(groups=groups)
-    quantised = quantise(model, ranges_of(model), weight_bits=7).model
+    quantised = quantise(model, ranges_of(model), CPU, weight_bits=7).model
     onnx.checker.check_model(quantised)
     for feed in feeds():
         assert sqnr(run(model, feed), runner(quantised, feed)) > 25
 
 
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_it_does_so_with_the_ranges_of_every_observer(observer: str) -> None:
+    model = small_net()
+    quantised = quantise(model, ranges_of(model, observer), CPU, weight_bits=7).model
+    for feed in feeds():
+        assert sqnr(run(model, feed), run(quantised, feed)) > 20
+
+
 def test_every_convolution_is_meant_to_run_in_int8_depthwise_included() -> None:
     model = small_net(groups=8)
-    result = quantise(model, ranges_of(model))
+    result = quantise(model, ranges_of(model), CPU)
     assert result.int8 == ("a", "b", "up", "c", "head")
-    assert result.left_in_float == ()
+    assert result.left_in_float == {}
 
 
 def test_the_model_that_was_given_is_not_changed() -> None:
     model = small_net()
     before = model.SerializeToString()
-    quantise(model, ranges_of(model))
+    quantise(model, ranges_of(model), CPU)
     assert model.SerializeToString() == before
 
 
 def test_pooling_keeps_its_inputs_scale_and_branches_of_a_concat_keep_their_own() -> None:
     model = small_net()
-    graph = quantise(model, ranges_of(model)).model.graph
+    graph = quantise(model, ranges_of(model), CPU).model.graph
     scales = {t.name: float(numpy_helper.to_array(t)) for t in graph.initializer if t.name.endswith("quantised/scale")}
     assert scales["pool.out/quantised/scale"] == scales["a.out/quantised/scale"]
     assert scales["up.out/quantised/scale"] != scales["a.out/quantised/scale"]
@@ -112,7 +126,7 @@ def test_pooling_keeps_its_inputs_scale_and_branches_of_a_concat_keep_their_own(
 
 def test_what_follows_a_relu_is_unsigned_with_zero_point_zero() -> None:
     model = small_net()
-    graph = quantise(model, ranges_of(model)).model.graph
+    graph = quantise(model, ranges_of(model), CPU).model.graph
     points = {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name.endswith("quantised/zero_point")}
     assert points["a.out/quantised/zero_point"] == 0
     assert points["a.out/quantised/zero_point"].dtype == np.uint8
@@ -121,14 +135,14 @@ def test_what_follows_a_relu_is_unsigned_with_zero_point_zero() -> None:
 
 def test_the_output_of_the_graph_stays_float() -> None:
     model = small_net()
-    graph = quantise(model, ranges_of(model)).model.graph
+    graph = quantise(model, ranges_of(model), CPU).model.graph
     assert next(node for node in graph.node if "head.out" in node.output).op_type == "Conv"
 
 
 @pytest.mark.parametrize(("bits", "top"), [(7, 63), (8, 127)])
 def test_weights_use_the_bits_they_are_given(bits: int, top: int) -> None:
     model = small_net()
-    graph = quantise(model, ranges_of(model), weight_bits=bits).model.graph
+    graph = quantise(model, ranges_of(model), CPU, weight_bits=bits).model.graph
     codes = [numpy_helper.to_array(t) for t in graph.initializer if t.name.endswith("/weight")]
     assert max(int(np.abs(c.astype(int)).max()) for c in codes) == top
 
@@ -140,14 +154,14 @@ def test_a_dead_channel_keeps_its_bias() -> None:
     values[2] = 0
     weight.CopyFrom(numpy_helper.from_array(values, "a.w"))
     feed = feeds()[0]
-    quantised = quantise(model, ranges_of(model), weight_bits=7).model
+    quantised = quantise(model, ranges_of(model), CPU, weight_bits=7).model
     assert sqnr(run(model, feed), run(quantised, feed)) > 25
 
 
 def test_an_empty_calibration_set_is_an_error() -> None:
     model = small_net()
     with pytest.raises(InputError, match="calibration set is empty"):
-        observe(model, tensors_to_observe(model), [], MinMax, threads=1)
+        observe(model, tensors_to_observe(model), [], threads=1)
 
 
 def test_a_tensor_that_is_not_finite_is_named() -> None:
@@ -155,13 +169,13 @@ def test_a_tensor_that_is_not_finite_is_named() -> None:
     weight = next(t for t in model.graph.initializer if t.name == "b.w")
     weight.CopyFrom(numpy_helper.from_array(np.full((16, 8, 3, 3), np.inf, np.float32), "b.w"))
     with pytest.raises(InputError, match=r"tensor b.out: .*NaN or infinity"):
-        observe(model, tensors_to_observe(model), feeds(), MinMax, threads=1)
+        observe(model, tensors_to_observe(model), feeds(), threads=1)
 
 
 def test_nodes_without_names_are_told_apart() -> None:
     model = small_net()
     for node in model.graph.node:
         node.name = ""
-    result = quantise(model, ranges_of(model), weight_bits=7)
+    result = quantise(model, ranges_of(model), CPU, weight_bits=7)
     assert len(set(result.int8)) == 5
     assert sqnr(run(model, feeds()[0]), run(result.model, feeds()[0])) > 25
