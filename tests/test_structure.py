@@ -29,8 +29,14 @@ OF_TORCH = {
     "visiondeploy.models.unet",
 }
 OF_ONNX = {
+    "visiondeploy.calibration.adaround",
+    "visiondeploy.calibration.bias",
+    "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.observe",
+    "visiondeploy.calibration.patches",
+    "visiondeploy.calibration.probe",
+    "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.scheme_cpu",
 }
 
