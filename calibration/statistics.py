@@ -27,7 +27,8 @@ class TensorStatistics:
     def __init__(self) -> None:
         self.histogram = Histogram()
         self.average_low = self.average_high = 0.0
-        self._low, self._high = np.inf, -np.inf
+        self._low: Array = np.asarray([np.inf], dtype=np.float32)
+        self._high: Array = -self._low
         self._sums: Array | None = None
         self._per_channel = 0
 
@@ -38,15 +39,16 @@ class TensorStatistics:
         """
         if not values.size:
             return
-        low, high = float(values.min()), float(values.max())
+        others = tuple(axis for axis in range(values.ndim) if axis != 1)
+        lows, highs = np.atleast_1d(values.min(axis=others)), np.atleast_1d(values.max(axis=others))
+        low, high = float(lows.min()), float(highs.max())
         first = self._sums is None
         # np.minimum and np.maximum carry NaN on, so that extremes() can refuse it.
-        self._low, self._high = float(np.minimum(self._low, low)), float(np.maximum(self._high, high))
+        self._low, self._high = np.minimum(self._low, lows), np.maximum(self._high, highs)
         if not (np.isfinite(low) and np.isfinite(high)):
             return
         self.average_low = low if first else DECAY * self.average_low + (1 - DECAY) * low
         self.average_high = high if first else DECAY * self.average_high + (1 - DECAY) * high
-        others = tuple(axis for axis in range(values.ndim) if axis != 1)
         sums = np.atleast_1d(values.sum(axis=others, dtype=np.float64))
         self._sums = sums if self._sums is None else self._sums + sums
         self._per_channel += values.size // sums.size
@@ -58,11 +60,18 @@ class TensorStatistics:
         self.extremes()
         return np.asarray(self._sums) / self._per_channel
 
+    @property
+    def channel_extremes(self) -> tuple[Array, Array]:
+        """The smallest and the largest value of each channel, float32 of C each. Raises as `extremes`."""
+        self.extremes()
+        return self._low.copy(), self._high.copy()
+
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest value. Raises `InputError` where there is none, or one is no number."""
-        if not (np.isfinite(self._low) and np.isfinite(self._high)):
+        low, high = float(self._low.min()), float(self._high.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
             raise InputError(
-                f"calibration saw the range {self._low}…{self._high}: the network gives NaN or infinity on a "
+                f"calibration saw the range {low}…{high}: the network gives NaN or infinity on a "
                 "calibration image, or no image was given."
             )
-        return self._low, self._high
+        return low, high

@@ -48,7 +48,8 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
-        observer_of(self.recipe.calibration.observer)
+        if self.recipe.calibration.observer != "auto":
+            observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
             scheme_of(self.recipe.calibration.scheme)
         for split in dict.fromkeys((data.train, data.val, data.calibration)):

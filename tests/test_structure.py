@@ -29,11 +29,18 @@ OF_TORCH = {
     "visiondeploy.models.unet",
 }
 OF_ONNX = {
+    "visiondeploy.calibration.adaround",
+    "visiondeploy.calibration.bias",
+    "visiondeploy.calibration.codes",
+    "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.observe",
+    "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
+    "visiondeploy.calibration.probe",
     "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.rewrite",
+    "visiondeploy.calibration.search",
 }
 
 IMPORT_ALL = """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visiondeploy.calibration.observers import observer_of
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
@@ -15,8 +15,9 @@ from visiondeploy.types import Array, Split, Task
 
 # 1: scheme `cpu`. 2: the recorded ranges are those that the codes span, zero included.
 # 3: a file for each scheme; `left_in_float` says why; residual sums in integers
-VERSION = 3
-TOOLS = ("onnx", "onnxruntime", "numpy", "pillow")
+# 4: the observer and the repairs with the best SQNR
+VERSION = 4
+TOOLS = ("onnx", "onnxruntime", "numpy", "pillow", "torch")
 
 
 def quantise(
@@ -34,44 +35,56 @@ def quantise(
     """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32, and why what was left in float was."""
     import onnx
 
-    from visiondeploy.calibration.observe import observe
-    from visiondeploy.calibration.placement import tensors_to_observe
-    from visiondeploy.calibration.qdq import quantise as insert
+    from visiondeploy.calibration.search import search
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 
-    observer = observer_of(settings.observer)
     fp32 = onnx.load(source / "model.onnx")
     chosen = settings.choose(len(calibration))
-    tensors = tensors_to_observe(fp32)
-
-    def feeds() -> Iterator[Mapping[str, Array]]:
-        for number, index in enumerate(chosen):
-            yield task.preprocess([calibration[index].image])
-            report(number + 1, len(chosen), "images observed")
-
-    statistics = observe(fp32, tensors, feeds(), threads)
-    ranges = {name: observer(found, scheme.target) for name, found in statistics.items()}
-    result = insert(fp32, ranges, scheme, weight_bits)
-    onnx.checker.check_model(result.model)
-    save_onnx(result.model, folder / "model.onnx")
+    images = _Images(task, calibration, chosen, report)
+    held_back = [task.preprocess([calibration[index].image]) for index in settings.hold_back(len(calibration))]
+    found = search(
+        fp32, images, held_back, scheme, settings, weight_bits, threads, lambda note: report(0, len(chosen), note)
+    )
+    onnx.checker.check_model(found.result.model)
+    save_onnx(found.result.model, folder / "model.onnx")
     text = json.dumps(
         {
             "schema": "visiondeploy.ranges/1",
-            "observer": settings.observer,
+            "observer": found.observer,
             "samples": [calibration[index].name for index in chosen],
-            "ranges": {name: [found.low, found.high] for name, found in ranges.items()},
+            "ranges": {name: [span.low, span.high] for name, span in found.ranges.items()},
         },
         indent=1,
     )
     (folder / "ranges.json").write_text(text + "\n", encoding="utf-8")
     backend = BACKENDS["onnxruntime"]
     with backend.load(source, threads) as reference, backend.load(folder, threads) as candidate:
-        found = parity(reference, candidate, task, samples)
+        agreement = parity(reference, candidate, task, samples)
     return {
-        "parity": {"onnx": as_row(found)},
+        "parity": {"onnx": as_row(agreement)},
         "weight_bits": weight_bits,
         "images": len(chosen),
-        "int8": list(result.int8),
-        "left_in_float": dict(result.left_in_float),
+        "observer": found.observer,
+        "repairs": list(found.repairs),
+        "sqnr_db": {name: round(value, 2) for name, value in found.sqnr_db.items() if math.isfinite(value)},
+        "int8": list(found.result.int8),
+        "left_in_float": dict(found.result.left_in_float),
     }
+
+
+class _Images(Sequence[Mapping[str, Array]]):
+    """The calibration images as feeds, each read whenever it is asked for: memory is that of one."""
+
+    def __init__(
+        self, task: Task, split: Split, indices: Sequence[int], report: Callable[[int, int, str], None]
+    ) -> None:
+        self._task, self._split, self._indices, self._report = task, split, indices, report
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: Any) -> Any:
+        feeds = self._task.preprocess([self._split[self._indices[place]].image])
+        self._report(place + 1, len(self), "images observed")
+        return feeds

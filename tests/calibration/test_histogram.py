@@ -52,7 +52,8 @@ def test_neither_the_order_nor_the_batches_matter(parts, random) -> None:
 def test_the_bins_reach_as_far_as_the_values_and_less_than_twice_as_far(values) -> None:
     reach, span = float(np.abs(values).max()), BINS * histogram_of(values).width
     assert reach < span
-    assert reach == 0 or span <= 2 * reach
+    # Below the smallest width float32 does not hold its reciprocal.
+    assert span <= max(2 * reach, BINS * 2.0**-126)
 
 
 @given(VALUES, st.integers(0, 30))

@@ -75,3 +75,12 @@ def test_it_does_not_grow_with_what_it_sees() -> None:
         found.update(np.full((1, 3, 64, 64), number, np.float32))
         sizes.add(len(pickle.dumps(found)) // 1000)
     assert len(sizes) == 1
+
+
+@given(SAMPLES)
+def test_extremes_of_a_channel_are_those_of_its_values(samples) -> None:
+    whole = np.stack(samples)
+    others = tuple(axis for axis in range(whole.ndim) if axis != 2)
+    low, high = statistics_of(*samples).channel_extremes
+    np.testing.assert_array_equal(low, np.atleast_1d(whole.min(axis=others)))
+    np.testing.assert_array_equal(high, np.atleast_1d(whole.max(axis=others)))

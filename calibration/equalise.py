@@ -1,0 +1,194 @@
+"""Cross-layer equalisation: an fp32 graph that computes the same, with channels of like range between its layers.
+
+Where y = f(W₁x + b₁) is read by W₂ alone, and f(s·x) = s·f(x) for every s > 0, then for any positive s by channel
+
+    W₂·f(W₁x + b₁) = (W₂·S)·f(S⁻¹W₁x + S⁻¹b₁)        S = diag(s)
+
+(Nagel et al. 2019, arXiv:1906.04721, section 4.1.) No image nor label is needed beyond the ranges that
+calibration sees anyway, and the graph stays exact up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from visiondeploy.calibration.codes import CONVOLUTIONS, replace_constant
+from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.statistics import TensorStatistics
+from visiondeploy.types import Array
+
+HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool")
+"""Operators with f(s·x) = s·f(x) for s > 0 by channel. Clip is none: its limits would have to scale by channel."""
+
+SWEEPS = 20
+TOLERANCE = 1e-3
+"""The sweeps end when no scale differs from 1 by more than this."""
+
+WORTHWHILE = 2.0
+"""By what factor the power of the rounding error must fall for a tensor to be equalised, 3 dB.
+
+What an activation gains its reader's weights lose, and the estimate counts the gain alone. On a UNet whose batch
+norms keep channels alike, estimates are 1.1 to 1.8, and equalising costs 0.5 dB of the logits' SQNR at 8 bits.
+"""
+
+_SMALLEST = 2.0**-12  # of the tensor's range: what hardly moved in calibration may well move elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Equalised:
+    """The equalised graph, and the tensors whose channels were scaled; what was observed of those has changed."""
+
+    model: onnx.ModelProto
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two convolutions with nothing but homogeneous operators between, and the tensor that the second reads."""
+
+    first: onnx.NodeProto
+    tensor: str
+    second: onnx.NodeProto
+
+
+def tensors_to_equalise(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors that `equalise` needs the statistics of, in graph order."""
+    return tuple(pair.tensor for pair in _pairs(GraphIndex(model.graph)))
+
+
+def equalise(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics]) -> Equalised:
+    """Scale channels between convolutions where that makes an activation's rounding error markedly smaller.
+
+    `model` has batch norm folded and is not changed. With a range r of each channel of the activation and the
+    largest weight w that reads it, the scale is s = √(r / w), after which both are √(r·w). The paper takes for
+    r the range of W₁'s rows. Here those have scales of their own, by output channel, so that nothing is gained
+    on them: it is the activation whose channels share one scale. (With the observed range in the place of the
+    weights' the logits of a UNet have 1.0 dB more, whether its channels are alike or up to 64 times apart.)
+    Channels that are always zero, or that no weight reads, keep their scale.
+
+    Raises `InputError` where the statistics are of no value, or of one that is NaN or infinite.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    index = GraphIndex(result.graph)
+    pairs = _pairs(index)
+    weights = {node.input[1]: _copy(index, node.input[1]) for pair in pairs for node in (pair.first, pair.second)}
+    biases = {pair.first.input[2]: _copy(index, pair.first.input[2]) for pair in pairs if _has_bias(pair.first)}
+    ranges = {pair.tensor: _channel_ranges(statistics[pair.tensor]) for pair in pairs}
+    chosen = [pair for pair in pairs if _gain(pair.second, weights[pair.second.input[1]], ranges[pair.tensor])]
+    for _ in range(SWEEPS):
+        moved = 0.0
+        for pair in chosen:
+            scale = _scale(pair.second, weights[pair.second.input[1]], ranges[pair.tensor])
+            ranges[pair.tensor] /= scale
+            _blocks(pair.first, weights[pair.first.input[1]])[...] /= _over_outputs(pair.first, scale)
+            _blocks(pair.second, weights[pair.second.input[1]])[...] *= _over_inputs(pair.second, scale)
+            if _has_bias(pair.first):
+                biases[pair.first.input[2]] /= scale
+            moved = max(moved, float(np.abs(scale - 1).max()))
+        # A scale changes the rows of W₁, and with them the ranges that W₁'s own input is weighed against.
+        if moved < TOLERANCE:
+            break
+    if chosen:
+        for name, value in (weights | biases).items():
+            replace_constant(result.graph, name, value)
+    return Equalised(result, tuple(pair.tensor for pair in chosen))
+
+
+def _pairs(index: GraphIndex) -> list[_Pair]:
+    found = []
+    for node in index.graph.node:
+        if not _is_free(index, node):
+            continue
+        tensor = node.output[0]
+        reader = index.only_reader(tensor)
+        while reader is not None and reader.op_type in HOMOGENEOUS and reader.input[0] == tensor:
+            tensor = reader.output[0]
+            reader = index.only_reader(tensor)
+        if reader is not None and reader.input[0] == tensor and _is_free(index, reader):
+            found.append(_Pair(node, tensor, reader))
+    return found
+
+
+def _is_free(index: GraphIndex, node: onnx.NodeProto) -> bool:
+    """Whether it is a convolution whose constants are its own, and no inputs of the graph that a user may set."""
+    given = {value.name for value in index.graph.input}
+    constants = [name for name in node.input[1:] if name]
+    return node.op_type in CONVOLUTIONS and all(
+        index.constant(name) is not None and index.only_reader(name) is not None and name not in given
+        for name in constants
+    )
+
+
+def _has_bias(node: onnx.NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
+
+
+def _copy(index: GraphIndex, name: str) -> Array:
+    """A constant that may be written to, float64 and contiguous."""
+    return np.array(index.constant(name), dtype=np.float64, order="C")
+
+
+def _channel_ranges(statistics: TensorStatistics) -> Array:
+    """What an affine range would have to span for each channel by itself, float64 of C."""
+    low, high = statistics.channel_extremes
+    return np.asarray(np.maximum(high, 0.0) - np.minimum(low, 0.0), dtype=np.float64)
+
+
+def _blocks(node: onnx.NodeProto, weight: Array) -> Array:
+    """A view by group: group × out × in × kernel for Conv, group × in × out × kernel for ConvTranspose."""
+    groups = attributes(node).get("group", 1)
+    return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+
+
+def _over_outputs(node: onnx.NodeProto, scale: Array) -> Array:
+    groups = attributes(node).get("group", 1)
+    return scale.reshape((groups, -1, 1, 1) if node.op_type == "Conv" else (groups, 1, -1, 1))
+
+
+def _over_inputs(node: onnx.NodeProto, scale: Array) -> Array:
+    groups = attributes(node).get("group", 1)
+    return scale.reshape((groups, 1, -1, 1) if node.op_type == "Conv" else (groups, -1, 1, 1))
+
+
+def _by_input(node: onnx.NodeProto, blocks: Array) -> Array:
+    """Blocks by the channel that they read: in × out of the same group × kernel."""
+    if node.op_type == "Conv":
+        blocks = blocks.swapaxes(1, 2)
+    return blocks.reshape(-1, *blocks.shape[2:])
+
+
+def _scale(second: onnx.NodeProto, weight: Array, ranges: Array) -> Array:
+    """s by channel, 1 in the geometric mean of the channels that have one."""
+    by_input = _by_input(second, _blocks(second, weight))
+    largest = np.abs(by_input).max(axis=(1, 2))
+    usable = (ranges > 0) & (largest > 0)
+    if not usable.any():
+        return np.ones_like(ranges)
+    # Of a depthwise convolution each input has an output, and so a weight scale, to itself: it loses nothing.
+    alone = second.op_type == "Conv" and by_input.shape[0] == attributes(second).get("group", 1)
+    reach = np.maximum(ranges[usable], _SMALLEST * ranges.max())
+    logs = np.log(reach) if alone else (np.log(reach) - np.log(largest[usable])) / 2
+    scale = np.ones_like(ranges)
+    scale[usable] = np.exp(logs - logs.mean())
+    return scale
+
+
+def _gain(second: onnx.NodeProto, weight: Array, ranges: Array) -> bool:
+    """Whether scaling makes the activation's rounding error, as it arrives behind `second`, small enough.
+
+    The step is that of the widest channel; its error passes through the weights, each row of which is taken
+    relative to its largest: rows have scales of their own, and a layer further on may well make up for them.
+    """
+    scale = _scale(second, weight, ranges)
+    blocks = np.abs(_blocks(second, weight))
+    rows = blocks.max(axis=(2, 3) if second.op_type == "Conv" else (1, 3), keepdims=True)
+    energy = _by_input(second, blocks / np.where(rows > 0, rows, 1.0)) ** 2
+    energy = energy.sum(axis=(1, 2))
+    before = ranges.max() ** 2 * energy.sum()
+    after = (ranges / scale).max() ** 2 * (energy * scale**2).sum()
+    return bool(before > WORTHWHILE * after)
