@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from visiondeploy.calibration.codes import CONVOLUTIONS, codes_of, convolutions_of, replace_constant
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.codes import codes_of, convolutions_of, replace_constant
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
 from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
@@ -136,8 +136,7 @@ def _moved(node: onnx.NodeProto, error: Array, mean: Array) -> Array:
     if node.op_type == "Conv":
         return np.asarray(np.einsum("goi,gi->go", blocks, mean.reshape(groups, -1)).reshape(-1))
     # A transposed convolution spreads its kernel over as many outputs as it has strides for each input.
-    strides = next((a.ints for a in node.attribute if a.name == "strides"), ())
-    spread = float(np.prod(strides)) if strides else 1.0
+    spread = float(np.prod(attributes(node).get("strides", [1])))
     return np.asarray(np.einsum("gio,gi->go", blocks, mean.reshape(groups, -1)).reshape(-1) / spread)
 
 

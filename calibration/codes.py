@@ -9,10 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
 from visiondeploy.types import Array
-
-CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from visiondeploy.calibration.codes import CONVOLUTIONS, replace_constant
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.codes import replace_constant
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
 from visiondeploy.calibration.statistics import TensorStatistics
 from visiondeploy.types import Array
 

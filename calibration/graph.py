@@ -1,14 +1,17 @@
-"""A read-only index over an ONNX graph: who makes a tensor and who reads it."""
+"""An ONNX graph: who makes a tensor and who reads it, and the graph written anew with other nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.types import Array
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 class GraphIndex:
@@ -53,3 +56,20 @@ class GraphIndex:
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """The attributes that a node has, by name; text is bytes."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def rebuild(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], constants: Mapping[str, Array]) -> None:
+    """Give a graph other nodes, in topological order, and more constants; what nobody reads or makes then goes."""
+    # Copies first: the nodes may well be those of the graph, which go when it is emptied.
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copied)
+    read = {name for node in graph.node for name in node.input}
+    made = {name for node in graph.node for name in node.output}
+    kept = [TensorProto.FromString(t.SerializeToString()) for t in graph.initializer if t.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items())
+    shapes = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in graph.value_info if v.name in made]
+    del graph.value_info[:]
+    graph.value_info.extend(shapes)

@@ -33,12 +33,6 @@ class Patches:
         """The number of output channels."""
         return self.shape[1] * self.groups if self.transposed else self.shape[0]
 
-    @property
-    def inputs(self) -> int:
-        """How many values of the input one position of all output channels is computed from."""
-        channels = self.shape[0] if self.transposed else self.shape[1] * self.groups
-        return channels * int(np.prod(self.shape[2:]))
-
     def matrix(self, weight: Array) -> Array:
         """The weight as groups × out × (in·kernel)."""
         blocks = weight.reshape(self.groups, self.shape[0] // self.groups, self.shape[1], -1)
@@ -84,18 +78,16 @@ class Patches:
 def patches_of(node: onnx.NodeProto, shape: Sequence[int]) -> Patches | None:
     """The patches of a convolution with a weight of that shape; None where its padding depends on the input."""
     axes = len(shape) - 2
-    strings = {a.name: a.s for a in node.attribute}
-    if strings.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"} or any(
-        a.name == "output_shape" for a in node.attribute
-    ):
+    found = attributes(node)
+    if found.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"} or "output_shape" in found:
         return None
 
     def integers(name: str, default: int, count: int) -> tuple[int, ...]:
-        return next((tuple(a.ints) for a in node.attribute if a.name == name), (default,) * count)
+        return tuple(found.get(name, (default,) * count))
 
     return Patches(
         transposed=node.op_type == "ConvTranspose",
-        groups=attributes(node).get("group", 1),
+        groups=found.get("group", 1),
         shape=tuple(shape),
         strides=integers("strides", 1, axes),
         dilations=integers("dilations", 1, axes),

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
 from visiondeploy.calibration.rewrite import rewrite
 from visiondeploy.calibration.schemes import SCHEMES, Scheme
 
-PRODUCTS = ("Conv", "ConvTranspose")
 ACTIVATIONS = ("Relu", "Clip")
 """Operators that the quantiser behind them makes superfluous, since it clips."""
 
@@ -67,7 +66,7 @@ def place(graph: onnx.GraphProto, scheme: Scheme, keep_float: frozenset[str] = f
     left: dict[str, str] = {}
     integer: dict[str, onnx.NodeProto] = {}
     for name, node in zip(node_names(graph), graph.node, strict=True):
-        if node.op_type not in PRODUCTS:
+        if node.op_type not in CONVOLUTIONS:
             continue
         reason = "kept in float as asked" if name in keep_float else _reason(node, index, scheme, name in last)
         if reason:
@@ -156,9 +155,9 @@ def _last_products(graph: onnx.GraphProto) -> set[str]:
     last = set()
     for name, node in zip(reversed(node_names(graph)), reversed(graph.node), strict=True):
         feeds = bool(needed.intersection(node.output))
-        if node.op_type in PRODUCTS and not feeds:
+        if node.op_type in CONVOLUTIONS and not feeds:
             last.add(name)
-        if node.op_type in PRODUCTS or feeds:
+        if node.op_type in CONVOLUTIONS or feeds:
             needed.update(node.input)
     return last
 

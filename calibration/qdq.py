@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from visiondeploy.calibration.graph import GraphIndex
+from visiondeploy.calibration.graph import GraphIndex, rebuild
 from visiondeploy.calibration.observers import Range, Target
 from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place
 from visiondeploy.calibration.rewrite import rewrite
@@ -147,15 +147,7 @@ class _Writer:
             nodes.append(node)
             for name in node.output:
                 nodes += self.after.get(name, [])
-        copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del self.graph.node[:]
-        self.graph.node.extend(copied)
-        read = {name for node in self.graph.node for name in node.input}
-        kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
-        kept += [numpy_helper.from_array(np.asarray(value), name) for name, value in self.constants.items()]
-        copies = [TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(copies)
+        rebuild(self.graph, nodes, self.constants)
 
 
 def _parameters(seen: Range, target: Target) -> tuple[float, Array]:

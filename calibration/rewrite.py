@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.graph import GraphIndex, attributes, rebuild
 from visiondeploy.types import Array
 
 
@@ -45,19 +45,8 @@ def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(helper.make_node("GlobalAveragePool", [node.input[0]], list(node.output), name=node.name))
         else:
             nodes.append(node)
-    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copied)
     # A transposed weight that became another's is read by nobody, and neither is what lay behind it.
-    read = {name for node in graph.node for name in node.input}
-    made = {name for node in graph.node for name in node.output}
-    kept = [TensorProto.FromString(t.SerializeToString()) for t in graph.initializer if t.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in added.items())
-    shapes = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in graph.value_info if v.name in made]
-    del graph.value_info[:]
-    graph.value_info.extend(shapes)
+    rebuild(graph, nodes, added)
     return result
 
 
