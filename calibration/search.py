@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx
 
 from visiondeploy.calibration.adaround import adaround
@@ -23,7 +22,6 @@ from visiondeploy.calibration.equalise import equalise, tensors_to_equalise
 from visiondeploy.calibration.observe import observe
 from visiondeploy.calibration.observers import OBSERVERS, Range, observer_of
 from visiondeploy.calibration.placement import tensors_to_observe
-from visiondeploy.calibration.probe import Probe
 from visiondeploy.calibration.qdq import Quantised, quantise
 from visiondeploy.calibration.rewrite import rewrite
 from visiondeploy.calibration.schemes import Scheme
@@ -32,122 +30,76 @@ from visiondeploy.calibration.statistics import TensorStatistics
 from visiondeploy.types import Array
 
 Samples = Sequence[Mapping[str, Array]]
-Repair = Callable[[onnx.ModelProto, onnx.ModelProto, Samples, int], onnx.ModelProto]
-"""From the float graph, the quantised one, the samples and the threads to a better quantised one."""
+Judge = Callable[[onnx.ModelProto], float]
+"""The SQNR in dB of a quantised graph's outputs on images that it was not made from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What came out. `sqnr_db` has every candidate that was tried, in order; `repairs` those that were kept."""
+class Candidate:
+    """A quantised graph, the float graph and the ranges that it was made from, by which observer and repairs."""
 
+    fp32: onnx.ModelProto
     result: Quantised
     ranges: Mapping[str, Range]
     observer: str
-    repairs: tuple[str, ...]
-    sqnr_db: Mapping[str, float]
+    repairs: tuple[str, ...] = ()
 
-
-@dataclass
-class _Search:
-    """The best graph so far, and what judges the next one."""
-
-    fp32: onnx.ModelProto
-    held_back: Samples
-    threads: int
-    sqnr_db: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._expected = self._outputs(self.fp32)
-
-    def better(self, name: str, model: onnx.ModelProto, than: float) -> bool:
-        """Judge a candidate, and whether it is better than another of that many decibels."""
-        self.sqnr_db[name] = self._judge(model)
-        return self.sqnr_db[name] > than
-
-    def _judge(self, model: onnx.ModelProto) -> float:
-        signal = noise = 0.0
-        for expected, found in zip(self._expected, self._outputs(model), strict=True):
-            signal += float(np.square(expected, dtype=np.float64).sum())
-            noise += float(np.square(expected.astype(np.float64) - found).sum())
-        if not math.isfinite(noise) or signal == 0:
-            return -math.inf
-        # Equal outputs are as good as can be told, and JSON has no infinity.
-        return 300.0 if noise == 0 else 10 * math.log10(signal / noise)
-
-    def _outputs(self, model: onnx.ModelProto) -> list[Array]:
-        probe = Probe(model, [value.name for value in model.graph.output], self.threads)
-        return [output for feeds in self.held_back for output in probe(feeds).values()]
+    def repaired(self, name: str, model: onnx.ModelProto) -> Candidate:
+        """The same after one more repair of the quantised graph."""
+        return replace(self, result=replace(self.result, model=model), repairs=(*self.repairs, name))
 
 
 def search(
     fp32: onnx.ModelProto,
     samples: Samples,
-    held_back: Samples,
+    judge: Judge,
     scheme: Scheme,
     settings: CalibrationSettings,
     weight_bits: int,
     threads: int,
     report: Callable[[str], None],
-) -> Chosen:
-    """Quantise `fp32` by a scheme as well as the settings allow. `samples` are read once for each pass.
+) -> tuple[Candidate, dict[str, float]]:
+    """Quantise `fp32` by a scheme as well as the settings allow; also what each candidate was judged, in order.
 
-    Raises `UsageError` for an observer that does not exist, `InputError` where there is no sample or a tensor's
-    values are not finite.
+    `samples` are read once for each pass. `report` is told what is tried. Raises `UsageError` for an observer
+    that does not exist, `InputError` where there is no sample or a tensor's values are not finite.
     """
-    names = list(OBSERVERS) if settings.observer == "auto" else [settings.observer]
-    observers = {name: observer_of(name) for name in names}
+    names = tuple(OBSERVERS) if settings.observer == "auto" else (settings.observer,)
+    for name in names:
+        observer_of(name)
+    judged: dict[str, float] = {}
+
+    def better(name: str, candidate: Candidate, best: Candidate | None) -> Candidate:
+        """The better one of two; the earlier of equals."""
+        highest = max(judged.values(), default=-math.inf)
+        judged[name] = judge(candidate.result.model)
+        return candidate if best is None or judged[name] > highest else best
+
+    def quantised(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics], observer: str) -> Candidate:
+        ranges = {name: observer_of(observer)(found, scheme.target) for name, found in statistics.items()}
+        return Candidate(model, quantise(model, ranges, scheme, weight_bits), ranges, observer)
+
     model = rewrite(fp32) if scheme.rewritten else fp32
-    statistics = _observe(model, samples, threads, equalised=settings.equalise)
-    judge = _Search(fp32, held_back, threads)
+    watched = tensors_to_observe(model)
+    more = tensors_to_equalise(model) if settings.equalise else ()
+    statistics = observe(model, tuple(dict.fromkeys((*watched, *more))), samples, threads)
 
-    best, observer, repairs = -math.inf, names[0], []
-    result, ranges = _quantise(model, statistics, scheme, observer, weight_bits)
-    for name in observers:
+    best: Candidate | None = None
+    for name in names:
         report(f"observer {name}")
-        candidate, its_ranges = _quantise(model, statistics, scheme, name, weight_bits)
-        if judge.better(name, candidate.model, best):
-            best, observer, result, ranges = judge.sqnr_db[name], name, candidate, its_ranges
-    if settings.equalise:
+        best = better(name, quantised(model, {tensor: statistics[tensor] for tensor in watched}, name), best)
+    assert best is not None
+    if settings.equalise and (equalised := equalise(model, statistics)).tensors:
         report("equalisation")
-        equalised = equalise(model, statistics)
-        if equalised.tensors:
-            again = _observe(equalised.model, samples, threads, equalised=False)
-            candidate, its_ranges = _quantise(equalised.model, again, scheme, observer, weight_bits)
-            if judge.better("equalisation", candidate.model, best):
-                best, model, result, ranges = judge.sqnr_db["equalisation"], equalised.model, candidate, its_ranges
-                repairs.append("equalisation")
-    for name, repair in _repairs(settings).items():
-        report(name)
-        repaired = repair(model, result.model, samples, threads)
-        if judge.better(name, repaired, best):
-            best = judge.sqnr_db[name]
-            result = Quantised(repaired, result.int8, result.left_in_float)
-            repairs.append(name)
-    return Chosen(result, ranges, observer, tuple(repairs), judge.sqnr_db)
-
-
-def _repairs(settings: CalibrationSettings) -> dict[str, Repair]:
-    """What may be tried on the quantised graph, in this order: biases make up for what rounding leaves."""
-    found: dict[str, Repair] = {}
+        again = observe(equalised.model, watched, samples, threads)
+        found = replace(quantised(equalised.model, again, best.observer), repairs=("equalisation",))
+        best = better("equalisation", found, best)
     if settings.adaround:
-        found["adaround"] = lambda *given: adaround(*given).model
+        report("adaround")
+        repaired = adaround(best.fp32, best.result.model, samples, threads).model
+        best = better("adaround", best.repaired("adaround", repaired), best)
     if settings.bias_correction:
-        found["bias correction"] = lambda *given: correct_biases(*given).model
-    return found
-
-
-def _observe(model: onnx.ModelProto, samples: Samples, threads: int, *, equalised: bool) -> dict[str, TensorStatistics]:
-    more = tensors_to_equalise(model) if equalised else ()
-    return observe(model, tuple(dict.fromkeys((*tensors_to_observe(model), *more))), samples, threads)
-
-
-def _quantise(
-    model: onnx.ModelProto,
-    statistics: Mapping[str, TensorStatistics],
-    scheme: Scheme,
-    observer: str,
-    weight_bits: int,
-) -> tuple[Quantised, dict[str, Range]]:
-    rule = observer_of(observer)
-    ranges = {name: rule(statistics[name], scheme.target) for name in tensors_to_observe(model)}
-    return quantise(model, ranges, scheme, weight_bits), ranges
+        report("bias correction")
+        repaired = correct_biases(best.fp32, best.result.model, samples, threads).model
+        best = better("bias correction", best.repaired("bias correction", repaired), best)
+    return best, judged

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from visiondeploy.benchmarks.agreement import AgreementMeter
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Array, Split, Task
+
+if TYPE_CHECKING:
+    import onnx
 
 # 1: scheme `cpu`. 2: the recorded ranges are those that the codes span, zero included.
 # 3: a file for each scheme; `left_in_float` says why; residual sums in integers
@@ -43,8 +48,9 @@ def quantise(
     chosen = settings.choose(len(calibration))
     images = _Images(task, calibration, chosen, report)
     held_back = [task.preprocess([calibration[index].image]) for index in settings.hold_back(len(calibration))]
-    found = search(
-        fp32, images, held_back, scheme, settings, weight_bits, threads, lambda note: report(0, len(chosen), note)
+    judge = _judge(source, held_back, threads)
+    found, judged = search(
+        fp32, images, judge, scheme, settings, weight_bits, threads, lambda note: report(0, len(chosen), note)
     )
     onnx.checker.check_model(found.result.model)
     save_onnx(found.result.model, folder / "model.onnx")
@@ -67,10 +73,31 @@ def quantise(
         "images": len(chosen),
         "observer": found.observer,
         "repairs": list(found.repairs),
-        "sqnr_db": {name: round(value, 2) for name, value in found.sqnr_db.items() if math.isfinite(value)},
+        "sqnr_db": {name: round(value, 2) for name, value in judged.items() if math.isfinite(value)},
         "int8": list(found.result.int8),
         "left_in_float": dict(found.result.left_in_float),
     }
+
+
+def _judge(source: Path, held_back: Feeds, threads: int) -> Callable[[onnx.ModelProto], float]:
+    """The SQNR in dB of a graph's outputs to those of the fp32 graph, which is run once."""
+    from visiondeploy.pipeline.backends.table import BACKENDS
+    from visiondeploy.pipeline.stages.export import save_onnx
+
+    backend = BACKENDS["onnxruntime"]
+    with backend.load(source, threads) as session:
+        expected = [session.infer(feeds) for feeds in held_back]
+
+    def judge(model: onnx.ModelProto) -> float:
+        meter = AgreementMeter()
+        with tempfile.TemporaryDirectory(prefix="visiondeploy-") as folder:
+            save_onnx(model, Path(folder) / "model.onnx")
+            with backend.load(Path(folder), threads) as session:
+                for feeds, before in zip(held_back, expected, strict=True):
+                    meter.update(before, session.infer(feeds))
+        return meter.result().sqnr_db
+
+    return judge
 
 
 class _Images(Sequence[Mapping[str, Array]]):
