@@ -14,7 +14,6 @@ from pathlib import Path
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.pipeline import gate
-from visiondeploy.pipeline.artifact import canonical
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
 from visiondeploy.pipeline.plan import Plan, Until
@@ -44,7 +43,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     folder = out or Path("builds") / name
     check_target(folder)
     made = recipe.model_dump(mode="json")
-    if earlier_recipe(folder) not in {None, canonical(made)}:
+    if earlier_recipe(folder) not in (None, made):
         events.tell(f"{folder} holds a build of another recipe, which this one replaces; keep both with -o")
     walk = Walk(plan, store, events)
 

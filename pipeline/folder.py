@@ -25,7 +25,6 @@ from visiondeploy.benchmarks.report.schema import Check, Report, Row
 from visiondeploy.errors import InputError, IntegrityError, ResourceError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.pipeline.artifact import canonical
 from visiondeploy.pipeline.files import is_temporary, resource_error, sha256_file, temporary_beside, write_atomic
 from visiondeploy.pipeline.store import Artifact
 from visiondeploy.types import Layer, Precision
@@ -39,6 +38,9 @@ _ADVICE = "choose another folder with -o"
 
 LARGEST_REPORT = 64 << 20
 """Bytes of a report that is read: a measurement with its raw values is some megabytes."""
+
+_NO_RECORD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What taking a record apart raises where the file is something else."""
 
 _NO_LOCKS = frozenset({errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOLCK})
 
@@ -203,17 +205,23 @@ def read_build(folder: Path) -> tuple[BuildRecord, Report | None]:
         raise InputError(f"{folder} is no build: it has no {BUILD}; make one with `deploy build`.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
+    except (*_NO_RECORD, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a build's record ({reason}): build it again.") from None
     return record, Report.from_json(text, str(path)) if "rows" in found else None
 
 
-def earlier_recipe(folder: Path) -> bytes | None:
-    """The recipe of the build that a folder holds, as canonical JSON; None where it holds none that can be read."""
-    with contextlib.suppress(InputError):
-        return canonical(read_build(folder)[0].recipe)
+def earlier_recipe(folder: Path) -> dict[str, Any] | None:
+    """The recipe of the build that a folder holds; None where it holds none that can be read."""
+    with contextlib.suppress(OSError, *_NO_RECORD):
+        return dict(_recorded(folder)["recipe"])
     return None
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """What `build.json` has under "build", not validated. Raises `OSError`, or one of `_NO_RECORD`."""
+    found: dict[str, Any] = json.loads(read_bytes(folder / BUILD, LARGEST_REPORT))["build"]
+    return found
 
 
 def verify(folder: Path, record: BuildRecord, places: tuple[str, ...] = ("",)) -> None:
@@ -241,8 +249,8 @@ def _files_of(folder: Path) -> dict[str, str]:
         if not all(map(is_temporary, folder.iterdir())):
             raise UsageError(f"{folder} holds files but no {BUILD}: choose an empty or new folder with -o.")
         return {}
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        files = json.loads(read_bytes(folder / BUILD, LARGEST_REPORT))["build"]["files"]
+    with contextlib.suppress(*_NO_RECORD):
+        files = _recorded(folder)["files"]
         return {name: digest for name, digest in files.items() if _is_own(folder, name)}
     # A damaged record of ours may be written anew; what another program calls so may not.
     if not (folder / "network" / "network.json").is_file():

@@ -210,14 +210,13 @@ class Walk:
         for backend in self.plan.backends:
             sources = {"network": network, "torchscript": exported, "onnx": ready[backend.name]}
             engine = Compiled(backend, precision, self._compile(backend, sources[backend.source]))
-            check = None
             if engine.parity is not None:
                 check = gate.parity_check(f"parity {backend.name}", engine.parity, limits.compile_sqnr_db, None)
-            if check is not None and check.status is not Outcome.PASS:
-                faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
-                continue
+                if check.status is not Outcome.PASS:
+                    faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
+                    continue
+                self.checks.append(check)
             good.append(engine)
-            self.checks += [check] if check is not None else []
         if not good:
             raise GateFailed(
                 f"no engine computes what its source does ({'; '.join(faults.values())}): the runtime is at fault; "

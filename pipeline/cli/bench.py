@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from visiondeploy.pipeline.cli.options import Seconds
+from visiondeploy.pipeline.cli.options import Seconds, threads_option
 
 
 @click.command("bench")
 @click.argument("builds", nargs=-1, type=click.Path(path_type=Path), metavar="[BUILD]...")
 @click.option("--images", type=click.IntRange(min=1), help="How many images quality is measured on [default: all].")
 @click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
-@click.option("--threads", type=click.IntRange(min=1, max=1024), help="Threads for every runtime, PyTorch included.")
+@threads_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
@@ -32,12 +32,12 @@ def command(
     """
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench
-    from visiondeploy.pipeline.cli.building import hold, say
+    from visiondeploy.pipeline.cli.building import holding, say
     from visiondeploy.pipeline.cli.display import Display
 
     with Display() as display:
         done = bench(builds, images, seconds, threads, out, display)
-    try:
+    with holding(done.report.verdict.checks):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
             click.echo(done.report.to_json().encode(), nl=False)
@@ -48,6 +48,3 @@ def command(
         say(f"         {done.folder / 'report.md'}")
         if done.pictures:
             say(f"pictures {done.pictures}")
-    finally:
-        # Also for a reader of stdout that left early: a limit that is not held must not end with 0.
-        hold(done.report.verdict.checks)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -48,6 +49,15 @@ def hold(checks: Iterable[Check]) -> None:
     for check in checks:
         if check.status == "FAIL":
             raise GateFailed(f"{check.name}: {check.found}, limit: {check.limit}.")
+
+
+@contextmanager
+def holding(checks: Iterable[Check]) -> Iterator[None]:
+    """As `hold` when the block ends. A broken limit ends with 1 also where the reader of stdout left early."""
+    try:
+        yield
+    finally:
+        hold(checks)
 
 
 def say(text: str) -> None:

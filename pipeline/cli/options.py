@@ -43,15 +43,17 @@ class Seconds(click.FloatRange):
         )
 
 
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1, max=1024), help="Threads for every runtime, PyTorch included."
+)
+
 RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
     click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
     click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
     click.option("--checkpoint", metavar="FOLDER", help="Take this trained network instead of training one."),
     click.option("--size", type=Size(), help="Input size of the network."),
-    click.option(
-        "--threads", type=click.IntRange(min=1, max=1024), help="Threads for every runtime, PyTorch included."
-    ),
+    threads_option,
     click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set any field of the recipe."),
     click.option("-o", "--out", type=click.Path(path_type=Path), help="The build's folder [default: builds/NAME]."),
 )

@@ -17,32 +17,21 @@ TORCHRUN = Path(sys.executable).with_name("torchrun")
 TWO = ["--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--no-python"]
 
 
+def run(room: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with a store there; it ends well."""
+    variables = {**os.environ, "VISIONDEPLOY_CACHE": str(room / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=room, env=variables, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path) -> None:
     out = tmp_path / "out"
-    recipe = ["--recipe", str(TOY), "--set", "train.steps=3", "--out", str(out)]
-    done = subprocess.run(
-        [TORCHRUN, *TWO, DEPLOY, "train", *recipe],
-        cwd=tmp_path,
-        env={**os.environ, "VISIONDEPLOY_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    train = [DEPLOY, "train", "--recipe", TOY, "--set", "train.steps=3", "--out", out]
+    done = run(tmp_path, TORCHRUN, *TWO, *train)
     # The one that follows says nothing on stdout.
     assert done.stdout.split() == [str(out / "network")]
     assert read_spec(out / "network").trained_steps == 3
     # Alone, half as many images make a step: the network of two is not served for it.
-    alone = subprocess.run(
-        [DEPLOY, "train", *recipe],
-        cwd=tmp_path,
-        env={**os.environ, "VISIONDEPLOY_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert alone.returncode == 0, alone.stderr
-    assert "from the store" not in alone.stderr
+    assert "from the store" not in run(tmp_path, *train).stderr
