@@ -5,7 +5,8 @@
     decoder   level depth-1 … 0: up by 2, concat with the skip of that level, DoubleConv
     head      1×1 convolution to the classes
 
-At base width 64 and depth 4 this is the 31.0 M parameter network of the paper.
+At base width 64 and depth 4 this is the 31.0 M parameter network of the paper. With `separable` each 3×3
+convolution but the first is a depthwise and a pointwise one (Howard et al. 2017, arXiv:1704.04861): 6.0 M.
 """
 
 from __future__ import annotations
@@ -21,26 +22,40 @@ from visiondeploy.types import Settings
 
 
 class UNetSettings(Settings):
-    """Options of `unet`. `up` is how the decoder doubles its resolution."""
+    """Options of `unet`. `up` is how the decoder doubles its resolution, `separable` the kind of its convolutions."""
 
     base_width: Annotated[int, Field(ge=1, le=1024)] = 64
     depth: Annotated[int, Field(ge=1, le=7)] = 4
     up: Literal["transpose", "bilinear", "nearest"] = "transpose"
+    separable: bool = False
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3×3 convolution, batch norm, ReLU. N×in×H×W to N×out×H×W."""
+    """Twice: 3×3 convolution, batch norm, ReLU. N×in×H×W to N×out×H×W.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    With `separable` a depthwise 3×3 and a pointwise convolution, each with batch norm and ReLU. What reads the
+    image itself stays dense: a filter to each of three colours is too little for all that follows.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, separable: bool = False, image: bool = False) -> None:
         layers: list[nn.Module] = []
-        for channels in (in_channels, out_channels):
-            # No bias: the batch norm that follows has one.
-            layers += [
-                nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(out_channels),
-                nn.ReLU(inplace=True),
-            ]
+        for number, channels in enumerate((in_channels, out_channels)):
+            if separable and not (image and number == 0):
+                layers += _normalised(channels, channels, kernel_size=3, groups=channels)
+                layers += _normalised(channels, out_channels, kernel_size=1)
+            else:
+                layers += _normalised(channels, out_channels, kernel_size=3)
         super().__init__(*layers)
+
+
+def _normalised(channels: int, out_channels: int, kernel_size: int, groups: int = 1) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU."""
+    return [
+        # No bias: the batch norm that follows has one.
+        nn.Conv2d(channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]
 
 
 def _upsampler(kind: str, channels: int) -> nn.Module:
@@ -67,13 +82,14 @@ class UNet(nn.Module):
         self.multiple = 2**settings.depth
         self.encoder = nn.ModuleList()
         channels = in_channels
+        separable = settings.separable
         for width in widths[:-1]:
-            self.encoder.append(DoubleConv(channels, width))
+            self.encoder.append(DoubleConv(channels, width, separable, image=not self.encoder))
             channels = width
         self.pool = nn.MaxPool2d(2)
-        self.bottom = DoubleConv(channels, widths[-1])
+        self.bottom = DoubleConv(channels, widths[-1], separable)
         self.up = nn.ModuleList(_upsampler(settings.up, width * 2) for width in reversed(widths[:-1]))
-        self.decoder = nn.ModuleList(DoubleConv(width * 2, width) for width in reversed(widths[:-1]))
+        self.decoder = nn.ModuleList(DoubleConv(width * 2, width, separable) for width in reversed(widths[:-1]))
         self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
