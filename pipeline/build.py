@@ -16,7 +16,9 @@ from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
+from visiondeploy.pipeline.ledger import Ledger
 from visiondeploy.pipeline.plan import Plan, Until
+from visiondeploy.pipeline.precise import Precise
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.store import Artifact, Store
 from visiondeploy.pipeline.walk import Compiled, Measured, Walk
@@ -45,7 +47,8 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     made = recipe.model_dump(mode="json")
     if earlier_recipe(folder) not in (None, made):
         events.tell(f"{folder} holds a build of another recipe, which this one replaces; keep both with -o")
-    walk = Walk(plan, store, events)
+    ledger = Ledger(plan, store, events)
+    walk = Walk(ledger)
 
     network = walk.network()
     places: dict[str, Artifact] = {"network": network}
@@ -56,7 +59,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         exported = walk.export(network)
         places["onnx-fp32"] = exported
     if until in {"compile", "measure"}:
-        ready = walk.precise(exported)
+        ready = Precise(ledger).precise(exported)
         for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
             scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
             places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
@@ -75,14 +78,14 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         network=network.digest,
         parameters=network.meta["parameters"],
         validation=plan.validation,
-        engine=_fastest(walk, measured, engines) if measured else None,
+        engine=_fastest(ledger, measured, engines) if measured else None,
         engines=tuple(_engine(engine, f"engines/{engine.backend.name}") for engine in engines),
         baseline=_engine(baseline, "network") if baseline else None,
-        left_out=tuple(walk.left_out),
-        parity=tuple(walk.checks),
-        stages=tuple(walk.stages),
+        left_out=tuple(ledger.left_out),
+        parity=tuple(ledger.checks),
+        stages=tuple(ledger.stages),
     )
-    report = _report(walk, measured) if measured else None
+    report = _report(ledger, measured) if measured else None
     return Built(folder, materialise(folder, places, record, report), report)
 
 
@@ -97,23 +100,23 @@ def _engine(engine: Compiled, folder: str) -> Engine:
     )
 
 
-def _report(walk: Walk, measured: Measured) -> Report:
+def _report(ledger: Ledger, measured: Measured) -> Report:
     return Report(
         environment=measured.environment,
-        rows=(*measured.rows, *walk.left_out),
+        rows=(*measured.rows, *ledger.left_out),
         # What "auto" left out is no engine of this build, and is not judged.
-        verdict=gate.verdict(walk.checks, measured.rows, walk.plan.recipe.limits, walk.trained),
-        notes=() if walk.trained else (gate.UNTRAINED,),
+        verdict=gate.verdict(ledger.checks, measured.rows, ledger.plan.recipe.limits, ledger.trained),
+        notes=() if ledger.trained else (gate.UNTRAINED,),
     )
 
 
-def _fastest(walk: Walk, measured: Measured, engines: list[Compiled]) -> str | None:
+def _fastest(ledger: Ledger, measured: Measured, engines: list[Compiled]) -> str | None:
     """The backend of the fastest engine that holds its limits."""
     known = {engine.backend.name for engine in engines}
-    limits = walk.plan.recipe.limits
+    limits = ledger.plan.recipe.limits
     speed = {
         row.backend: row.speedup.value
         for row in measured.rows
-        if row.backend in known and row.speedup and gate.passes(row, limits, walk.trained)
+        if row.backend in known and row.speedup and gate.passes(row, limits, ledger.trained)
     }
     return max(speed, key=speed.__getitem__, default=None)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
-from visiondeploy.calibration.schemes import SCHEMES
+from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, Row
 from visiondeploy.errors import GateFailed
 from visiondeploy.models.launch import launched
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.backends.table import BACKENDS
-from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.folder import StageRecord
+from visiondeploy.pipeline.ledger import Ledger, Make, parity_note
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.stages import compile as compiling
-from visiondeploy.pipeline.stages import convert, export, quantise, train
+from visiondeploy.pipeline.stages import export, train
 from visiondeploy.pipeline.stages import measure as measuring
-from visiondeploy.pipeline.store import Artifact, Step, Store, sha256_file, tool_versions
+from visiondeploy.pipeline.store import Artifact, Step, sha256_file, tool_versions
 from visiondeploy.types import Layer, Outcome, Precision, Realised, Status
 
 
@@ -62,15 +60,14 @@ class Measured:
 
 @dataclass
 class Walk:
-    """One build under way: its plan, the store, and what the stages found so far."""
+    """The stages that every build has, from the network to the measurement."""
 
-    plan: Plan
-    store: Store
-    events: Events
-    trained: bool = True
-    checks: list[Check] = field(default_factory=list)
-    left_out: list[Row] = field(default_factory=list)
-    stages: list[StageRecord] = field(default_factory=list)
+    ledger: Ledger
+
+    @property
+    def plan(self) -> Plan:
+        """What the recipe means on this machine."""
+        return self.ledger.plan
 
     def network(self) -> Artifact:
         """Train, or take a checkpoint over."""
@@ -86,7 +83,7 @@ class Walk:
     def follow(self) -> None:
         """What a process of `torchrun` that is not the first one does: train along, and write nothing."""
         step = self._training_step()
-        if self.plan.recipe.model.checkpoint is None and self.store.get(step.key) is None:
+        if self.plan.recipe.model.checkpoint is None and self.ledger.store.get(step.key) is None:
             self._train(step, None)
 
     def _training_step(self) -> Step:
@@ -104,9 +101,9 @@ class Walk:
     def _train(self, step: Step, out: Path | None) -> Mapping[str, Any]:
         recipe = self.plan.recipe
         splits = (recipe.data.train, recipe.data.val)
-        work = self.store.work(step.key)
+        work = self.ledger.store.work(step.key)
         if recipe.train.steps:
-            self.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+            self.ledger.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
         return train.train(
             self.plan.spec,
             self.plan.dataset,
@@ -116,12 +113,12 @@ class Walk:
             recipe.threads,
             work,
             out,
-            self.events.progress,
+            self.ledger.events.progress,
         )
 
-    def _network(self, stage: str, step: Step, make: Callable[[Path], Mapping[str, Any]]) -> Artifact:
-        made = self._run(stage, step, "network", make, _trained_note)
-        self.trained = made.meta["steps"] > 0
+    def _network(self, stage: str, step: Step, make: Make) -> Artifact:
+        made = self.ledger.run(stage, step, "network", make, _trained_note)
+        self.ledger.trained = made.meta["steps"] > 0
         return made
 
     def export(self, network: Artifact) -> Artifact:
@@ -137,74 +134,18 @@ class Walk:
         def make(out: Path) -> Mapping[str, Any]:
             return export.export(network.folder, self.plan.samples, self.plan.recipe.export, threads, out)
 
-        made = self._run("export", step, "exported", make, lambda meta: f"{meta['nodes']} nodes, {_said(meta)}")
+        made = self.ledger.run(
+            "export", step, "exported", make, lambda meta: f"{meta['nodes']} nodes, {parity_note(meta)}"
+        )
         for kind in ("onnx", "torchscript"):
-            self._check(f"parity export {kind}", made, kind, self.plan.recipe.limits.export_sqnr_db, pixels=False)
-        return made
-
-    def precise(self, exported: Artifact) -> dict[str, Artifact]:
-        """The ONNX graph in the precision that was asked for: for each backend by its name."""
-        recipe, names = self.plan.recipe, [backend.name for backend in self.plan.backends]
-        if recipe.precision is Precision.FP32:
-            return dict.fromkeys(names, exported)
-        inputs = {"exported": exported.digest, "validation": self.plan.validation}
-        images = recipe.limits.parity_images
-        if recipe.precision is Precision.FP16:
-            step = Step("convert", convert.VERSION, inputs, {"parity_images": images}, tool_versions(*convert.TOOLS))
-
-            def make(out: Path) -> Mapping[str, Any]:
-                return convert.convert(exported.folder, self.plan.task, self.plan.samples, recipe.threads, out)
-
-            made = self._run("convert", step, "onnx", make, _said)
-            self._check("parity fp16", made, "onnx", recipe.limits.convert_sqnr_db, pixels=True)
-            return dict.fromkeys(names, made)
-        schemes = {backend.name: self.plan.scheme(backend) for backend in self.plan.backends}
-        files = {scheme: self._quantised(scheme, exported) for scheme in dict.fromkeys(schemes.values())}
-        return {name: files[scheme] for name, scheme in schemes.items()}
-
-    def _quantised(self, scheme: str, exported: Artifact) -> Artifact:
-        """The ONNX graph with the Q/DQ of a scheme."""
-        recipe = self.plan.recipe
-        bits = self.plan.weight_bits(scheme)
-        settings: dict[str, Any] = {
-            # "auto" and the scheme that it stands for make the same file.
-            "calibration": recipe.calibration.model_dump(mode="json") | {"scheme": scheme, "weight_bits": bits},
-            "parity_images": recipe.limits.parity_images,
-            "spec": self.plan.spec.input.model_dump(mode="json"),
-        }
-        inputs = {
-            "exported": exported.digest,
-            "validation": self.plan.validation,
-            "calibration": self.plan.dataset.digest(recipe.data.calibration),
-        }
-        step = Step("quantise", quantise.VERSION, inputs, settings, tool_versions(*quantise.TOOLS))
-
-        def make(out: Path) -> Mapping[str, Any]:
-            return quantise.quantise(
-                exported.folder,
-                self.plan.task,
-                self.plan.dataset.split(recipe.data.calibration),
-                self.plan.samples,
-                recipe.calibration,
-                SCHEMES[scheme],
-                bits,
-                recipe.threads,
-                out,
-                self.events.progress,
-            )
-
-        def note(meta: Mapping[str, Any]) -> str:
-            return f"{meta['images']} images, {_said(meta)}"
-
-        made = self._run(f"quantise {scheme}", step, "onnx", make, note)
-        self._check(f"parity int8 {scheme}", made, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
+            self.ledger.check(f"parity export {kind}", made, kind, self.plan.recipe.limits.export_sqnr_db, pixels=False)
         return made
 
     def compile(self, network: Artifact, exported: Artifact, ready: Mapping[str, Artifact]) -> list[Compiled]:
         """One engine for each backend. The ones that fail parity are named; none left is an error."""
         limits, precision = self.plan.recipe.limits, self.plan.recipe.precision
         for name, reason in self.plan.unusable.items():
-            self._leave_out(name, Status.NOT_RUN, reason)
+            self.ledger.leave_out(name, Status.NOT_RUN, reason)
         good: list[Compiled] = []
         faults: dict[str, str] = {}
         for backend in self.plan.backends:
@@ -215,7 +156,7 @@ class Walk:
                 if check.status is not Outcome.PASS:
                     faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
                     continue
-                self.checks.append(check)
+                self.ledger.checks.append(check)
             good.append(engine)
         if not good:
             raise GateFailed(
@@ -232,23 +173,8 @@ class Walk:
             }
             good = exact
         for name, fault in faults.items():
-            self._leave_out(name, Status.FAILED, f"left out, {fault}.")
+            self.ledger.leave_out(name, Status.FAILED, f"left out, {fault}.")
         return good
-
-    def _leave_out(self, backend: str, status: Status, reason: str) -> None:
-        """A row of the report for what "auto" would have built, so that nobody takes it for measured or forgotten."""
-        recipe = self.plan.recipe
-        self.events.warn(f"{backend}: {reason}")
-        self.left_out.append(
-            Row(
-                name=f"{recipe.name}-{recipe.precision}-{backend}",
-                model=recipe.name,
-                backend=backend,
-                precision=recipe.precision,
-                status=status,
-                reason=reason,
-            )
-        )
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
@@ -285,7 +211,7 @@ class Walk:
             kinds = Counter(layer["compute"] for layer in meta["layers"])
             return ", ".join(f"{count} layers {kind}" for kind, count in kinds.most_common())
 
-        return self._run(f"compile {backend.name}", step, "engine", make, note)
+        return self.ledger.run(f"compile {backend.name}", step, "engine", make, note)
 
     def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> Measured:
         """Baseline and engines in one run."""
@@ -310,7 +236,7 @@ class Walk:
         def make(out: Path) -> Mapping[str, Any]:
             split = self.plan.dataset.split(recipe.data.val)
             rows = measuring.measure(
-                contenders, self.plan.spec, split, recipe.bench, recipe.threads, self.events.progress
+                contenders, self.plan.spec, split, recipe.bench, recipe.threads, self.ledger.events.progress
             )
             # With the machine as it was then: a measurement that comes from the store is not one of today.
             return {
@@ -318,7 +244,7 @@ class Walk:
                 "environment": self.plan.environment.model_dump(mode="json"),
             }
 
-        made = self._run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
+        made = self.ledger.run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
         rows = tuple(Row.model_validate(row) for row in made.meta["rows"])
         return Measured(rows, Environment.model_validate(made.meta["environment"]))
 
@@ -336,26 +262,6 @@ class Walk:
             realised=engine.realised,
         )
 
-    def _check(self, name: str, artifact: Artifact, kind: str, sqnr_db: float, *, pixels: bool) -> None:
-        found = AgreementRow.model_validate(artifact.meta["parity"][kind])
-        # The classes of a network with random weights hang on its noise.
-        agreement = self.plan.recipe.limits.agreement if pixels and self.trained else None
-        self.checks.append(gate.parity_check(name, found, sqnr_db, agreement))
-
-    def _run(
-        self,
-        stage: str,
-        step: Step,
-        kind: str,
-        make: Callable[[Path], Mapping[str, Any]],
-        note: Callable[[Mapping[str, Any]], str],
-    ) -> Artifact:
-        self.events.start(stage)
-        ran = self.store.run(step, kind, make)
-        self.events.end(stage, ran.seconds, ran.cached, note(ran.artifact.meta))
-        self.stages.append(StageRecord(name=stage, key=step.key, digest=ran.artifact.digest, meta=_small(ran.artifact)))
-        return ran.artifact
-
 
 def _trained_note(meta: Mapping[str, Any]) -> str:
     """What came out of training, in a few words."""
@@ -365,19 +271,3 @@ def _trained_note(meta: Mapping[str, Any]) -> str:
         f"{name} {value:.3f}" for entry in meta["history"][-1:] for name, value in entry.items() if name != "step"
     ]
     return ", ".join([f"{meta['steps']} steps", *metrics])
-
-
-def _said(meta: Mapping[str, Any]) -> str:
-    """The parity of a stage, in a few words."""
-    found = [AgreementRow.model_validate(row) for row in meta["parity"].values()]
-    if not all(row.finite for row in found):
-        return "NaN or infinity where the stage before has numbers"
-    worst = min((row.sqnr_db for row in found if row.sqnr_db is not None), default=None)
-    return "equal to the stage before" if worst is None else f"SQNR {worst:.1f} dB to the stage before"
-
-
-def _small(artifact: Artifact) -> dict[str, Any]:
-    """What a stage recorded, without what stands elsewhere in `build.json`."""
-    return {
-        name: value for name, value in artifact.meta.items() if name not in {"layers", "rows", "environment", "history"}
-    }

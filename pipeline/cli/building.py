@@ -36,11 +36,12 @@ def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
 def _follow(recipe: Recipe) -> NoReturn:
     """One of the other processes that `torchrun` started: train along with the first one, then leave the rest to it."""
     from visiondeploy.pipeline.events import Silent
+    from visiondeploy.pipeline.ledger import Ledger
     from visiondeploy.pipeline.plan import Plan
     from visiondeploy.pipeline.store import Store, default_root
     from visiondeploy.pipeline.walk import Walk
 
-    Walk(Plan(recipe), Store(default_root()), Silent()).follow()
+    Walk(Ledger(Plan(recipe), Store(default_root()), Silent())).follow()
     sys.exit(0)
 
 
