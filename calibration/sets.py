@@ -28,9 +28,10 @@ def choose(order: Sequence[int], shown: Sequence[frozenset[str]], images: int, h
     """Choose `images` among `order`, of which `shown` says what each shows, and further ones to hold back.
 
     Classes have their turns from the rarest to the most frequent: as many of the images as an equal share would be
-    have to show it, as far as there are so many. Whatever is left is filled up in order. A split of at most
-    `held_back` images is observed by one image and judged by the others; of one image by that image.
+    have to show it, as far as there are so many. Whatever is left is filled up in order. Of a small split at most
+    a quarter is held back; of a single image the same one is observed and judged by.
     """
+    held_back = min(held_back, max(1, len(order) // 4))
     images = min(images, max(1, len(order) - held_back))
     classes = sorted(frozenset[str]().union(*shown), key=lambda c: (sum(c in there for there in shown), c))
     taken: dict[int, None] = {}

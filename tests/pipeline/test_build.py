@@ -232,7 +232,7 @@ class TestCalibration:
 
     def test_no_image_left_to_judge_by_is_said(self, room) -> None:
         with pytest.raises(UsageError, match="all 8 of the split 'train' are calibrated with: name another split"):
-            room.build("precision=int8", "calibration.mixed=true")
+            room.build("precision=int8", "calibration.mixed=true", "calibration.images=6")
 
     def test_random_weights_have_no_metric_to_lose(self, room) -> None:
         events = Recorder()

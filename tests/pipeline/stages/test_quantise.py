@@ -138,7 +138,7 @@ def test_the_ranges_can_be_read_and_name_the_images_they_are_from(run) -> None:
 def test_given_ranges_are_taken_as_they_are(run) -> None:
     _, folder, _ = run(settings=CalibrationSettings(images=6, observer="mse"))
     made = parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json")
-    given = made.model_copy(update={"ranges": {"image": (0.0, 2.0), "r": (0.0, 100.0)}})
+    given = made.model_copy(update={"ranges": {"image": (0.0, 2.0), "r": (0.0, 1000.0)}})
     found, folder, _ = run(ranges=given)
     assert parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json") == given
     assert "ranges as given" in found["sqnr_db"]
