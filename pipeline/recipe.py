@@ -25,6 +25,7 @@ from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.reading import parse_toml, read_toml
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
+from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.toml import write_toml
 from visiondeploy.types import Precision, Settings
 
@@ -130,6 +131,7 @@ class Recipe(Settings):
     augment: AugmentSettings = AugmentSettings()
     export: ExportSettings = ExportSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    engine: EngineSettings = EngineSettings()
     bench: BenchSettings = BenchSettings()
     limits: LimitSettings = LimitSettings()
 

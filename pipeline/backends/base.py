@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from visiondeploy.errors import BackendUnavailable
+from visiondeploy.errors import BackendUnavailable, UsageError
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
+from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.types import Array, Precision, Realised, Session
 
 Source = Literal["network", "torchscript", "onnx"]
@@ -36,20 +38,53 @@ class Backend(Protocol):
     def packages(self) -> tuple[str, ...]: ...
 
     def unavailable(self) -> str | None:
-        """Why it cannot be used here, with what to do; None where it can."""
+        """Why it cannot build here, with what to do; None where it can."""
         ...
 
-    def compile(self, source: Path, folder: Path) -> None:
+    def unrunnable(self) -> str | None:
+        """Why its engines cannot run here, though it may build them; None where they can."""
+        ...
+
+    def heed(self, recipe: Recipe) -> dict[str, Any]:
+        """What of the recipe's [engine] decides an engine's bytes, as JSON: a part of the engine's key.
+
+        Raises `UsageError` for a setting that it has no use for, `EnvironmentMismatch` for one that cannot be had.
+        """
+        ...
+
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """Write the engine for the artifact folder `source` into `folder`, which is empty. Raises `InputError`."""
         ...
 
     def load(self, folder: Path, threads: int) -> Session:
-        """The engine in `folder`, on `threads` threads. The caller has checked its digests. Raises `InputError`."""
+        """The engine in `folder`, on `threads` threads. The caller has checked its digests.
+
+        Raises `InputError`; `BackendUnavailable` where it cannot run here.
+        """
         ...
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """What each layer really computes in, as the runtime itself reports it."""
         ...
+
+
+class HostBackend:
+    """What backends for the CPU share: their engines run where they are built, and no [engine] is for them."""
+
+    name: str
+
+    def unrunnable(self) -> str | None:
+        """None: what is built here runs here."""
+        return None
+
+    def heed(self, recipe: Recipe) -> dict[str, Any]:
+        """Nothing. Raises `UsageError` where something is set, which would have no effect."""
+        for field in recipe.engine.changed():
+            raise UsageError(
+                f"engine.{field} is for engines that are compiled for a GPU, and backend {self.name} runs on the CPU: "
+                "choose --backend tensorrt-rtx or tensorrt, or leave it away."
+            )
+        return {}
 
 
 def not_installed(package: str, extra: str | None = None) -> str | None:

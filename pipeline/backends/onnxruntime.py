@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from visiondeploy.errors import InputError
-from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.onnx_file import stored_types
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.onnx"
@@ -25,7 +26,7 @@ TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8
 COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8"}
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(HostBackend):
     """ONNX Runtime, CPU. The engine is the ONNX file: its optimisation is quick and bound to the CPU it runs on."""
 
     name = "onnxruntime"
@@ -38,7 +39,7 @@ class OnnxRuntimeBackend:
         """None where onnxruntime is installed."""
         return not_installed("onnxruntime")
 
-    def compile(self, source: Path, folder: Path) -> None:
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """Take the file over, and its weights where they lie beside it, after ONNX Runtime has accepted it."""
         shutil.copyfile(source / MODEL, folder / MODEL)
         if (source / WEIGHTS).exists():

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from visiondeploy.errors import InputError
-from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.xml"
@@ -19,7 +20,7 @@ LAYERS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyCo
 COMPUTE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostBackend):
     """OpenVINO on the CPU. The engine is its IR (xml and bin), which holds for any CPU; it is compiled when loaded.
 
     OpenVINO's own cache of compiled blobs is never used: 2026.4 served wrong numbers from damaged ones.
@@ -35,7 +36,7 @@ class OpenVinoBackend:
         """None where openvino is installed."""
         return not_installed("openvino")
 
-    def compile(self, source: Path, folder: Path) -> None:
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """Convert the ONNX file; the types in the graph stay as they are."""
         import openvino as ov
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Self
 
 from visiondeploy.models.checkpoint import DESCRIPTION, WEIGHTS, load_network
 from visiondeploy.models.tasks.table import task_of
-from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 if TYPE_CHECKING:
     from visiondeploy.models.checkpoint import Network
 
 
-class PyTorchBackend:
+class PyTorchBackend(HostBackend):
     """Eager PyTorch. Its engine is the checkpoint."""
 
     name = "pytorch"
@@ -29,7 +30,7 @@ class PyTorchBackend:
         """None where torch is installed."""
         return not_installed("torch")
 
-    def compile(self, source: Path, folder: Path) -> None:
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """The checkpoint is the engine."""
         for name in (WEIGHTS, DESCRIPTION):
             shutil.copyfile(source / name, folder / name)

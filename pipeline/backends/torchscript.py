@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from visiondeploy.errors import InputError
-from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.pt"
@@ -18,7 +19,7 @@ SIGNATURE = "signature.json"
 CONVOLUTIONS = ("aten::conv2d", "aten::conv_transpose2d", "aten::_convolution", "aten::linear")
 
 
-class TorchScriptBackend:
+class TorchScriptBackend(HostBackend):
     """TorchScript on the CPU, fp32."""
 
     name = "torchscript"
@@ -31,7 +32,7 @@ class TorchScriptBackend:
         """None where torch is installed."""
         return not_installed("torch")
 
-    def compile(self, source: Path, folder: Path) -> None:
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """The exported file is the engine: freezing is quick and done when it is loaded."""
         for name in (MODEL, SIGNATURE):
             shutil.copyfile(source / name, folder / name)
