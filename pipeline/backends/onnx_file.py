@@ -1,11 +1,31 @@
-"""What an ONNX file says of itself: names of inputs and outputs, and the types that weights are kept in."""
+"""What an ONNX file says of itself: names of inputs and outputs, and the types of its products."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 NAMES = {1: "fp32", 10: "fp16", 16: "bf16", 3: "int8", 2: "int8"}
+_INT8 = "int8"
+_UINT8 = 2
+"""What QuantizeLinear makes where no zero point says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A convolution or matrix product: its name, its operator, the type that the graph has it computed in, and the
+    type that its weight is kept in. None where the graph does not say, and for a product of two activations."""
+
+    name: str
+    kind: str
+    wanted: str | None
+    stored: str | None
 
 
 def io_names(path: Path) -> tuple[list[str], list[str]]:
@@ -18,19 +38,69 @@ def io_names(path: Path) -> tuple[list[str], list[str]]:
 
 def stored_types(path: Path) -> dict[str, int]:
     """Layers counted by the type of their weight: that of the initializer, seen through DequantizeLinear and Cast."""
+    return dict(Counter(product.stored for product in products(path) if product.stored is not None))
+
+
+def products(path: Path) -> tuple[Product, ...]:
+    """The convolutions and matrix products of a file's graph, in its order."""
     import onnx
 
-    graph = onnx.load(path, load_external_data=False).graph
-    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    through = {node.output[0]: node.input[0] for node in graph.node if node.op_type in {"DequantizeLinear", "Cast"}}
-    found: dict[str, int] = {}
-    for node in graph.node:
-        if node.op_type not in LAYERS:
-            continue
-        weight = node.input[1]
-        while weight in through:
-            weight = through[weight]
-        if weight in types:
-            name = NAMES.get(types[weight], f"onnx type {types[weight]}")
-            found[name] = found.get(name, 0) + 1
-    return found
+    types = _Types(onnx.load(path, load_external_data=False))
+    return tuple(
+        Product(node.name, node.op_type, types.computed(node), types.stored(node.input[1]))
+        for node in types.graph.node
+        if node.op_type in LAYERS
+    )
+
+
+class _Types:
+    """The types of a graph's tensors."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+        self._model = model
+        self._constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        self._makers = {name: node for node in model.graph.node for name in node.output}
+        self._declared = self._values(model.graph)
+        self._inferred: dict[str, int] | None = None
+
+    def computed(self, node: onnx.NodeProto) -> str | None:
+        """Integers where both factors come from codes, else the type of the first factor."""
+        first, second = (self._codes(name) for name in node.input[:2])
+        return _INT8 if first == second == _INT8 else self._name(self._type(node.input[0]))
+
+    def stored(self, tensor: str) -> str | None:
+        """The type of the constant behind a tensor; None where there is none."""
+        while tensor not in self._constants and tensor in self._makers:
+            maker = self._makers[tensor]
+            if maker.op_type not in {"DequantizeLinear", "Cast"}:
+                return None
+            tensor = maker.input[0]
+        return self._name(self._constants.get(tensor))
+
+    def _codes(self, tensor: str) -> str | None:
+        """The type of the codes that a tensor is dequantised from; None where it is not."""
+        maker = self._makers.get(tensor)
+        if maker is None or maker.op_type != "DequantizeLinear":
+            return None
+        point = maker.input[2] if len(maker.input) > 2 else ""
+        return self._name(self._constants.get(maker.input[0]) or self._constants.get(point) or _UINT8)
+
+    def _type(self, tensor: str) -> int | None:
+        found = self._constants.get(tensor) or self._declared.get(tensor)
+        if not found:
+            if self._inferred is None:
+                import onnx
+
+                self._inferred = self._values(onnx.shape_inference.infer_shapes(self._model).graph)
+            found = self._inferred.get(tensor)
+        return found
+
+    @staticmethod
+    def _values(graph: onnx.GraphProto) -> dict[str, int]:
+        values = (*graph.value_info, *graph.input, *graph.output)
+        return {value.name: value.type.tensor_type.elem_type for value in values}
+
+    @staticmethod
+    def _name(kind: int | None) -> str | None:
+        return NAMES.get(kind, f"onnx type {kind}") if kind else None

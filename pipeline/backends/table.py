@@ -7,6 +7,8 @@ from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeBackend
 from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
 from visiondeploy.pipeline.backends.pytorch import PyTorchBackend
+from visiondeploy.pipeline.backends.tensorrt.backend import TensorRtBackend
+from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX
 from visiondeploy.pipeline.backends.torchscript import TorchScriptBackend
 
 BACKENDS: dict[str, Backend] = {
@@ -14,6 +16,8 @@ BACKENDS: dict[str, Backend] = {
     "torchscript": TorchScriptBackend(),
     "onnxruntime": OnnxRuntimeBackend(),
     "openvino": OpenVinoBackend(),
+    "tensorrt": TensorRtBackend(TENSORRT),
+    "tensorrt-rtx": TensorRtBackend(TENSORRT_RTX),
 }
 
 AUTO = ("openvino", "onnxruntime")

@@ -30,13 +30,22 @@ class Builder:
         self._constants[name] = value
         return name
 
-    def conv(self, source: str, out: int, size: int = 3, act: str | None = "Relu", **attributes: int) -> str:
+    def conv(
+        self, source: str, out: int, size: int = 3, act: str | None = "Relu", pads: int | None = None, **attributes: int
+    ) -> str:
         """A convolution that keeps the size, depthwise for group=channels, and an activation."""
         into = self._channels[source] // attributes.get("group", 1)
         weight = self.constant(self._normal((2 / (into * size * size)) ** 0.5, out, into, size, size))
         bias = self.constant(self._normal(0.1, out))
-        made = self.op("Conv", source, weight, bias, channels=out, pads=[size // 2] * 4, **attributes)
+        around = [size // 2 if pads is None else pads] * 4
+        made = self.op("Conv", source, weight, bias, channels=out, pads=around, **attributes)
         return self.op(act, made) if act else made
+
+    def normed(self, source: str) -> str:
+        """An instance norm with a scale and shift of its own for each channel."""
+        channels = self._channels[source]
+        factors = [self.constant(1 + self._normal(0.1, channels)), self.constant(self._normal(0.1, channels))]
+        return self.op("InstanceNormalization", source, *factors)
 
     def up(self, source: str) -> str:
         """A transposed convolution that doubles the size and halves the channels."""
@@ -109,3 +118,22 @@ def mixed() -> onnx.ModelProto:
     x = b.op("Clip", b.conv(b.resize(x, "nearest"), 16, act=None), *limits)
     x = b.conv(b.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), 16, act="LeakyRelu")
     return b.model(b.resize(b.conv(x, CLASSES, 1, act=None), "linear"))
+
+
+def style() -> onnx.ModelProto:
+    """A style transfer network in small: reflection padding, instance norm, a residual block; 6 products.
+
+    Johnson et al. 2016 (arXiv:1603.08155), with upsampling by resize and convolution (Odena et al. 2016).
+    """
+    b = Builder()
+
+    def block(source: str, out: int, size: int, act: str | None = "Relu") -> str:
+        edge = b.constant(np.array([0, 0, size // 2, size // 2] * 2, np.int64))
+        made = b.normed(b.conv(b.op("Pad", source, edge, mode="reflect"), out, size, act=None, pads=0))
+        return b.op(act, made) if act else made
+
+    x = block("image", 8, 9)
+    x = block(b.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), 16, 3)
+    x = b.op("Add", block(block(x, 16, 3), 16, 3, act=None), x)
+    x = block(b.resize(x, "nearest"), 8, 3)
+    return b.model(b.op("Sigmoid", b.conv(x, CLASSES, 9, act=None)))

@@ -1,0 +1,196 @@
+"""Backends `tensorrt` and `tensorrt-rtx`: one implementation over the names that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiondeploy.errors import BackendUnavailable, UsageError
+from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.onnx_file import products, stored_types
+from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice, find_device
+from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
+from visiondeploy.pipeline.backends.tensorrt.layers import parse_layers, realise
+from visiondeploy.pipeline.backends.tensorrt.sidecar import (
+    PLAN,
+    SIDECAR,
+    DeviceRecord,
+    FileDigest,
+    LayerTypes,
+    Port,
+    ProfileRecord,
+    Sidecar,
+    check_device,
+    check_release,
+    elsewhere,
+    read_plan,
+    read_sidecar,
+)
+from visiondeploy.pipeline.backends.tensorrt.targets import TURING, targets_of
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
+from visiondeploy.pipeline.files import sha256_file
+from visiondeploy.types import Array, Precision, Realised, Session
+
+if TYPE_CHECKING:
+    from visiondeploy.pipeline.backends.tensorrt.builder import Plan
+    from visiondeploy.pipeline.recipe import Recipe
+
+MODEL = "model.onnx"
+WEIGHTS = "model.data"
+
+
+class TensorRtBackend:
+    """One of the two TensorRTs. The engine is a plan with its sidecar: bound to the release, and to the GPUs it is for.
+
+    Precision is what the ONNX graph says (networks are strongly typed); what the builder made of it is in the sidecar.
+    """
+
+    source: Source = "onnx"
+    precisions = frozenset(Precision)
+    scheme = "tensorrt"
+
+    def __init__(self, flavour: Flavour) -> None:
+        self.flavour = flavour
+        self.name = flavour.name
+        self.packages = (flavour.package, "pycuda")
+
+    def unavailable(self) -> str | None:
+        """None where it is installed and, unless it builds ahead of time, a GPU is here."""
+        reason = not_installed(self.flavour.package, extra=self.flavour.name)
+        if reason is None and not self.flavour.ahead_of_time:
+            try:
+                find_device()
+            except NoDevice as error:
+                reason = f"it builds on the GPU that it builds for, but there is {error}: tensorrt-rtx needs none"
+        return reason
+
+    def unrunnable(self) -> str | None:
+        """None where its engines can run: with a GPU, and the packages that talk to it."""
+        try:
+            find_device()
+        except NoDevice as error:
+            return str(error)
+        return not_installed(self.flavour.package, extra=self.flavour.name) or not_installed("pycuda")
+
+    def heed(self, recipe: Recipe) -> dict[str, Any]:
+        """The settings that decide an engine's bytes, with the targets by their names."""
+        settings, flavour = recipe.engine, self.flavour
+        for field in settings.changed():
+            if field not in flavour.settings:
+                others = [other for other in (TENSORRT, TENSORRT_RTX) if field in other.settings]
+                raise UsageError(
+                    f"engine.{field} has no effect in {flavour.title}: leave it away, or choose --backend "
+                    f"{others[0].name}."
+                )
+        for axis in ("height", "width"):
+            # Both are found out by the builder too, but only after a training.
+            if recipe.export.dynamic_size and getattr(settings, axis) is None:
+                raise UsageError(
+                    f"with export.dynamic_size the {axis} of the graph is free: set engine.{axis} = [min, opt, max]."
+                )
+            if not recipe.export.dynamic_size and getattr(settings, axis) is not None:
+                raise UsageError(
+                    f"engine.{axis} is for a graph whose size is free: set export.dynamic_size, or leave it away."
+                )
+        targets = self._targets(settings)
+        if TURING in targets[:-1] and recipe.precision is Precision.INT8 and not settings.allow_fallback:
+            # Measured: all convolutions of such an engine are in fp32, also on the others.
+            raise UsageError(
+                f"TensorRT-RTX computes no convolution in int8 on {TURING} (Turing), and in one engine with it on "
+                f"{', '.join(targets[1:])} neither: build without {TURING}, or add --allow-fallback."
+            )
+        return {**self._kept(settings), "targets": list(targets)}
+
+    def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
+        """Build the plan, and write what it is beside it."""
+        from visiondeploy.pipeline.backends.tensorrt.builder import build
+
+        device = None if self.flavour.ahead_of_time else _device()
+        targets = self._targets(settings)
+        plan = build(self.flavour, source / MODEL, settings, targets)
+        (folder / PLAN).write_bytes(plan.data)
+        sidecar = self._describe(source, folder, plan, settings, targets, device)
+        (folder / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
+
+    def load(self, folder: Path, threads: int) -> Session:
+        """The engine on the first GPU, after its digest, its release and its GPU were checked.
+
+        Raises `IntegrityError`, `EnvironmentMismatch`, and `BackendUnavailable` where there is no GPU at all.
+        """
+        sidecar = read_sidecar(folder)
+        data = read_plan(folder, sidecar)
+        check_release(folder, sidecar, self.flavour, str(self.flavour.module().__version__))
+        reason = self.unrunnable()
+        if reason is not None:
+            raise elsewhere(sidecar, reason)
+        check_device(folder, sidecar, _device())
+        from visiondeploy.pipeline.backends.tensorrt.runtime import TensorRtSession
+
+        return TensorRtSession(self.flavour, data, sidecar)
+
+    def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
+        """What the builder made of each product, from the sidecar: types are fixed when an engine is built."""
+        sidecar = read_sidecar(folder)
+        return Realised(sidecar.layers, sidecar.stored)
+
+    def _targets(self, settings: EngineSettings) -> tuple[str, ...]:
+        return targets_of(settings.targets) if self.flavour.ahead_of_time else ()
+
+    def _kept(self, settings: EngineSettings) -> dict[str, Any]:
+        """What decides the bytes, besides the targets."""
+        return settings.model_dump(
+            mode="json", include=set(self.flavour.settings - {"targets", "timing_cache", "allow_fallback"})
+        )
+
+    def _describe(
+        self,
+        source: Path,
+        folder: Path,
+        plan: Plan,
+        settings: EngineSettings,
+        targets: tuple[str, ...],
+        device: Device | None,
+    ) -> Sidecar:
+        report = plan.report
+        if not report and device is not None:
+            from visiondeploy.pipeline.backends.tensorrt.runtime import inspect
+
+            report = inspect(self.flavour, plan.data)
+        layers = parse_layers(report)
+        return Sidecar(
+            flavour=self.name,
+            release=plan.release,
+            targets=targets,
+            device=DeviceRecord(name=device.name, target=device.target, driver=device.driver) if device else None,
+            settings=self._kept(settings),
+            profiles=({name: ProfileRecord(min=p.min, opt=p.opt, max=p.max) for name, p in plan.profiles.items()},),
+            inputs=tuple(Port(name=s.name, dtype=s.dtype, shape=s.shape) for s in plan.inputs),
+            outputs=tuple(Port(name=s.name, dtype=s.dtype, shape=s.shape) for s in plan.outputs),
+            layers=tuple(realise(products(source / MODEL), layers, "cuda", tf32=settings.tf32)),
+            engine_layers=tuple(
+                LayerTypes(
+                    name=layer.name,
+                    kind=layer.kind,
+                    nodes=layer.nodes,
+                    inputs=tuple(operand.type for operand in layer.inputs),
+                    constants=tuple(operand.type for operand in layer.constants),
+                    outputs=tuple(operand.type for operand in layer.outputs),
+                )
+                for layer in layers
+            ),
+            stored=stored_types(source / MODEL),
+            plan=_digest(folder / PLAN),
+            onnx={name: _digest(source / name) for name in (MODEL, WEIGHTS) if (source / name).exists()},
+        )
+
+
+def _device() -> Device:
+    try:
+        return find_device()
+    except NoDevice as error:
+        raise BackendUnavailable(f"{error}.") from None
+
+
+def _digest(path: Path) -> FileDigest:
+    return FileDigest(sha256=sha256_file(path), size=path.stat().st_size)
