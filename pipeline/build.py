@@ -113,8 +113,8 @@ def _report(ledger: Ledger, measured: Measured) -> Report:
 
 def _fastest(ledger: Ledger, measured: Measured, engines: list[Compiled]) -> str | None:
     """The backend of the fastest engine that holds its limits."""
-    known = {engine.backend.name for engine in engines}
-    limits = ledger.plan.recipe.limits
+    recipe, limits = ledger.plan.recipe, ledger.plan.recipe.limits
+    known = {e.backend.name for e in engines if recipe.engine.allow_fallback or not e.realised.fallbacks()}
     speed = {
         row.backend: row.speedup.value
         for row in measured.rows

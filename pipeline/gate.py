@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
 from visiondeploy.benchmarks.statistics import non_inferior
 from visiondeploy.pipeline.recipe import LimitSettings
-from visiondeploy.types import Outcome, Status
+from visiondeploy.types import Outcome, Realised, Status
 
 POINTS = 100.0
+
+NAMED = 40
+"""Layers that a sentence names; `build.json` has all."""
 
 UNTRAINED = "the weights are random: the metric says nothing and is not judged"
 
@@ -26,12 +30,30 @@ def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float |
     return Check(name=name, limit=limit, found=measured, status=Outcome.PASS if good else Outcome.FAIL)
 
 
+def precision_check(backend: str, found: Realised) -> Check | None:
+    """PASS where every layer computes in the type that its graph asks for; None where the backend does not tell."""
+    told = [layer for layer in found.layers if layer.wanted is not None]
+    if not told:
+        return None
+    name, limit = f"precision {backend}", f"each of {len(told)} layers in the type that its graph asks for"
+    fallen = found.fallbacks()
+    if not fallen:
+        kinds = Counter(layer.compute for layer in told)
+        said = ", ".join(f"{count} in {kind}" for kind, count in kinds.most_common())
+        return Check(name=name, limit=limit, found=said, status=Outcome.PASS)
+    changes = Counter((layer.wanted, layer.compute) for layer in fallen)
+    said = ", ".join(f"{count} in {compute} instead of {wanted}" for (wanted, compute), count in changes.most_common())
+    names = ", ".join(layer.name for layer in fallen[:NAMED]) + (", …" if len(fallen) > NAMED else "")
+    return Check(name=name, limit=limit, found=f"{said} ({names})", status=Outcome.FAIL)
+
+
 def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
     """The checks of one measured engine. The quality of a network with random weights is not judged."""
     if row.status is not Status.OK:
         # An engine whose runtime is not here shows nothing, neither good nor bad.
         status = Outcome.INCONCLUSIVE if row.status is Status.NOT_RUN else Outcome.FAIL
-        return [Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)]
+        runs = Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)
+        return [runs, *(_strict_checks(row, limits) if row.realised else [])]
     checks = _agreement_checks(row, limits, trained)
     if trained and row.quality is not None:
         status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
@@ -47,17 +69,22 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
                 status=status,
             )
         )
-    if limits.strict and (row.off_precision or not row.realised):
-        off = ", ".join(f"{count} in {kind}" for kind, count in row.off_precision.items())
-        checks.append(
-            Check(
-                name=f"{row.name}: precision",
-                limit=f"every layer in {row.precision.value}",
-                found=off or "the runtime names no layer",
-                status=Outcome.FAIL,
-            )
+    return checks + _strict_checks(row, limits)
+
+
+def _strict_checks(row: Row, limits: LimitSettings) -> list[Check]:
+    """A failure where a layer is in another precision than was asked for, and that is not wanted."""
+    if not limits.strict or (row.realised and not row.off_precision):
+        return []
+    off = ", ".join(f"{count} in {kind}" for kind, count in row.off_precision.items())
+    return [
+        Check(
+            name=f"{row.name}: precision",
+            limit=f"every layer in {row.precision.value}",
+            found=off or "the runtime names no layer",
+            status=Outcome.FAIL,
         )
-    return checks
+    ]
 
 
 def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from visiondeploy.benchmarks.accuracy import chosen as spread
 from visiondeploy.benchmarks.environment import capture, has_vnni
@@ -70,7 +70,9 @@ class Plan:
             if split is not None:
                 self.dataset.split(split)
         _ = self.ranges
-        _ = self.spec, self.backends
+        _ = self.spec
+        for backend in self.backends:
+            backend.heed(self.recipe)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -94,6 +96,10 @@ class Plan:
         if not usable:
             raise BackendUnavailable(f"no engine backend can be used here: {' '.join(self.unusable.values())}")
         return usable
+
+    def heeded(self, backend: Backend) -> dict[str, Any]:
+        """What of the recipe's [engine] decides the engine of a backend. The baseline has no use for any of it."""
+        return backend.heed(self.recipe) if backend in self.backends else {}
 
     @cached_property
     def unusable(self) -> dict[str, str]:

@@ -17,7 +17,8 @@ def surprises(precision: Precision, layers: Iterable[Layer], stored: Mapping[str
     off = [layer for layer in known if layer.compute != precision]
     if not off:
         return ()
-    if precision is Precision.FP16 and {layer.compute for layer in off} == {"fp32"} and not has_fast_half():
+    on_cpu = {(layer.compute, layer.provider) for layer in off} == {("fp32", "cpu")}
+    if precision is Precision.FP16 and on_cpu and not has_fast_half():
         half = stored.get("fp16", 0)
         return (f"this CPU has no fast half precision: {half} layers are stored in fp16 and computed in fp32",)
     kinds = Counter((layer.kind, layer.compute) for layer in off)

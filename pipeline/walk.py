@@ -34,7 +34,7 @@ class Compiled:
 
     @property
     def parity(self) -> AgreementRow | None:
-        """None where the backend itself is the reference: then there is nothing to compare with."""
+        """None where the backend itself is the reference, and where its engine cannot run here."""
         found = self.artifact.meta["parity"]
         return AgreementRow.model_validate(found[self.backend.name]) if self.backend.name in found else None
 
@@ -157,6 +157,7 @@ class Walk:
                     faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
                     continue
                 self.ledger.checks.append(check)
+            self._prove(engine)
             good.append(engine)
         if not good:
             raise GateFailed(
@@ -176,6 +177,18 @@ class Walk:
             self.ledger.leave_out(name, Status.FAILED, f"left out, {fault}.")
         return good
 
+    def _prove(self, engine: Compiled) -> None:
+        """Hold an engine's layers against the types that its graph asks for, where the backend tells of both."""
+        check = gate.precision_check(engine.backend.name, engine.realised)
+        if check is None:
+            return
+        if check.status is not Outcome.PASS and self.plan.recipe.engine.allow_fallback:
+            said = f"{check.name}: {check.found}, which --allow-fallback allows"
+            self.ledger.events.warn(said)
+            self.ledger.notes.append(said)
+            return
+        self.ledger.checks.append(check)
+
     def baseline(self, network: Artifact, engines: Sequence[Compiled]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
         backend = BACKENDS[measuring.BASELINE]
@@ -193,6 +206,8 @@ class Walk:
             "parity_images": self.plan.recipe.limits.parity_images,
             "machine": fingerprint(self.plan.environment),
         }
+        if heeded := self.plan.heeded(backend):
+            settings["engine"] = heeded
         inputs = {"source": source.digest, "validation": self.plan.validation}
         step = Step("compile", compiling.VERSION, inputs, settings, tools)
 
@@ -205,6 +220,7 @@ class Walk:
                 self.plan.samples,
                 self.plan.recipe.threads,
                 out,
+                self.plan.recipe.engine,
             )
 
         def note(meta: Mapping[str, Any]) -> str:

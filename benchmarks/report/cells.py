@@ -105,7 +105,7 @@ def machine(environment: Environment) -> str:
     isa = ", ".join(environment.isa)
     tools = [
         f"{name} {environment.versions[name]}"
-        for name in ("torch", "onnxruntime", "openvino", "tensorrt")
+        for name in ("torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
         if name in environment.versions
     ]
     parts = [environment.cpu + (f" ({isa})" if isa else ""), threads, environment.gpu or "no GPU", *tools]

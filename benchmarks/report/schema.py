@@ -190,7 +190,8 @@ class Row(_Part):
     """One engine (or the baseline), measured, failed or not run.
 
     `realised` counts layers by the type they compute in, `stored` by the type their weights are kept in,
-    `providers` by what executes them. `surprises` are sentences on what is not as was asked for; where
+    `providers` by what executes them. An engine that was built and not run may have the first two, and its size:
+    its builder tells of them. `surprises` are sentences on what is not as was asked for; where
     there are none, readers make one of layers that are off the precision. `notes` are the rest.
     """
 
@@ -220,7 +221,7 @@ class Row(_Part):
         if self.status is not Status.OK and self.reason is None:
             raise ValueError(f"row '{self.name}' is {self.status.value}: a reason is required")
         if self.status is Status.NOT_RUN:
-            measured = ("realised", "peak_rss_bytes", "quality", "agreement", "latency_ms", "speedup")
+            measured = ("peak_rss_bytes", "quality", "agreement", "latency_ms", "speedup")
             filled = [field for field in measured if getattr(self, field) is not None]
             if filled:
                 raise ValueError(f"row '{self.name}' was not run, yet it has {', '.join(filled)}")

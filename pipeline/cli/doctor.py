@@ -32,9 +32,14 @@ def command() -> None:
     table.add_row("", " ".join(environment.isa))
     table.add_row("gpu", escape(environment.gpu or "") or "none: TensorRT engines cannot be run or measured here")
     for name, backend in BACKENDS.items():
-        reason = backend.unavailable()
         versions = ", ".join(f"{package} {version}" for package, version in tool_versions(*backend.packages).items())
-        table.add_row(name, f"[yellow]missing[/]: {escape(reason)}" if reason else f"[green]ready[/]: {versions}")
+        if reason := backend.unavailable():
+            said = f"[yellow]missing[/]: {escape(reason)}"
+        elif reason := backend.unrunnable():
+            said = f"[yellow]builds only[/]: {versions}; its engines cannot run here: {escape(reason)}"
+        else:
+            said = f"[green]ready[/]: {versions}"
+        table.add_row(name, said)
     int8 = "8-bit weights" if has_vnni() else "7-bit weights: this CPU has no VNNI, 8-bit products would saturate"
     table.add_row("int8", int8)
     half = "computed in half" if has_fast_half() else "stored in half, computed in fp32: this CPU has no fast half"

@@ -76,6 +76,18 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="Largest loss of the metric; with int8, keep as many layers in float as that takes.",
     ),
     click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
+    click.option(
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="SM",
+        help="A GPU that tensorrt-rtx builds for, as sm_86; may be given again [default: all from Ampere on].",
+    ),
+    click.option(
+        "--allow-fallback",
+        is_flag=True,
+        help="Only warn where TensorRT computes a layer in a wider type than its graph asks for.",
+    ),
 )
 
 
@@ -95,6 +107,8 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
         "limits.max_drop": max_drop,
         "calibration.mixed": None if max_drop is None else True,
         "calibration.ranges": given.pop("ranges"),
+        "engine.targets": given.pop("targets") or None,
+        "engine.allow_fallback": given.pop("allow_fallback") or None,
     }
 
 

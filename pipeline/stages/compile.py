@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.pipeline.backends.base import Backend
+from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Task
 
 # 2: no parity of a backend with itself
-VERSION = 2
+# 3: layers have the type that their graph asks for; no parity where an engine cannot run
+VERSION = 3
 TOOLS = ("onnx", "pillow")
 
 
@@ -23,15 +25,17 @@ def compile_engine(
     samples: Feeds,
     threads: int,
     folder: Path,
+    settings: EngineSettings,
 ) -> dict[str, Any]:
     """Write the engine; return its parity with `source` as `reference` runs it, and the layers as realised.
 
     The reference runs the very same artifact, so what differs is this runtime's own arithmetic: a fault
-    in it shows here even where the metric does not. A backend is not compared with itself.
+    in it shows here even where the metric does not. A backend is not compared with itself, and an engine that
+    cannot run here with nothing.
     """
-    backend.compile(source, folder)
+    backend.compile(source, folder, settings)
     found = {}
-    if backend is not reference:
+    if backend is not reference and backend.unrunnable() is None:
         with reference.load(source, threads) as before, backend.load(folder, threads) as after:
             found[backend.name] = as_row(parity(before, after, task, samples))
     realised = backend.realised(folder, threads, samples[0])

@@ -24,11 +24,12 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import require
 from visiondeploy.pipeline.backends.table import backend_of
 from visiondeploy.pipeline.surprises import surprises
-from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task
+from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task, Timed
 
 # 1: paired blocks against eager fp32
 # 2: denormals are left as they are; the machine is kept with the rows
-VERSION = 2
+# 3: an engine that cannot run here has its layers as they were built
+VERSION = 3
 TOOLS = ("numpy", "scipy", "pillow")
 
 BASELINE = "pytorch"
@@ -85,6 +86,7 @@ def measure(
         )
         feeds = task.preprocess([split[0].image])
         latency = _latency(sessions, baseline, feeds, settings, report)
+        parts = {name: dict(session.parts()) for name, session in sessions.items() if isinstance(session, Timed)}
     memory: dict[str, int | VisionDeployError] = {}
     for number, contender in enumerate(contenders):
         report(number, len(contenders), f"memory of {contender.name}")
@@ -100,7 +102,15 @@ def measure(
     return [
         _failed_row(contender, failed[contender.name])
         if contender.name in failed
-        else _row(contender, compared, baseline, task, latency[contender.name], memory[contender.name])
+        else _row(
+            contender,
+            compared,
+            baseline,
+            task,
+            latency[contender.name],
+            memory[contender.name],
+            parts.get(contender.name, {}),
+        )
         for contender in contenders
     ]
 
@@ -158,6 +168,7 @@ def _row(
     task: Task,
     latency: LatencyResult,
     memory: int | VisionDeployError,
+    parts: Mapping[str, float],
 ) -> Row:
     is_baseline = contender.name == baseline
     reference = compared.reference
@@ -181,12 +192,20 @@ def _row(
         latency_ms=latency.as_latency(),
         speedup=latency.as_speedup(),
         surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
-        notes=() if isinstance(memory, int) else (f"peak memory was not measured: {memory}",),
+        notes=_notes(memory, parts),
     )
 
 
+def _notes(memory: int | VisionDeployError, parts: Mapping[str, float]) -> tuple[str, ...]:
+    said = [] if isinstance(memory, int) else [f"peak memory was not measured: {memory}"]
+    if parts:
+        said.append("on the device, median: " + ", ".join(f"{name} {ms:.3g} ms" for name, ms in parts.items()))
+    return tuple(said)
+
+
 def _failed_row(contender: Contender, error: VisionDeployError) -> Row:
-    return Row(
+    """Nothing measured. The layers of an engine that is in order and only cannot run here are as they were built."""
+    row = Row(
         name=contender.name,
         model=contender.model,
         backend=contender.backend,
@@ -195,4 +214,14 @@ def _failed_row(contender: Contender, error: VisionDeployError) -> Row:
         reason=str(error),
         size_bytes=contender.size_bytes,
         parameters=contender.parameters,
+    )
+    if row.status is Status.FAILED:
+        return row
+    built = contender.realised
+    return row.model_copy(
+        update={
+            "realised": built.counts(),
+            "stored": built.stored,
+            "surprises": surprises(contender.precision, built.layers, built.stored),
+        }
     )

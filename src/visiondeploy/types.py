@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +63,27 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
 
+FP32_AS_TF32 = ("fp32", "tf32")
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of an engine as its runtime executes it.
 
-    `compute` is the type the arithmetic is done in ("fp32", "fp16", "bf16", "int8").
+    `compute` is the type the arithmetic is done in ("fp32", "fp16", "bf16", "int8"), `wanted` the type that the
+    graph asks for; None where the backend does not compare the two.
     """
 
     name: str
     kind: str
     compute: str
     provider: str
+    wanted: str | None = None
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it computes in another type than its graph asks for. TF32 is what one has allowed fp32 to become."""
+        return self.wanted is not None and self.compute != self.wanted and (self.wanted, self.compute) != FP32_AS_TF32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,10 @@ class Realised:
         """The layers that do not compute in the precision that was asked for."""
         return tuple(layer for layer in self.layers if layer.compute != wanted.value)
 
+    def fallbacks(self) -> tuple[Layer, ...]:
+        """The layers that do not compute in the type that their graph asks for."""
+        return tuple(layer for layer in self.layers if layer.fell_back)
+
 
 class Session(Protocol):
     """A loaded engine. A context manager: leaving it frees the runtime's memory."""
@@ -112,6 +126,15 @@ class Session(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A session that also times the parts of a call on its own device."""
+
+    def parts(self) -> Mapping[str, float]:
+        """Milliseconds of each part, median of the last calls; empty before the first one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
