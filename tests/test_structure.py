@@ -16,6 +16,7 @@ import visiondeploy
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
+RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda")
 
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {

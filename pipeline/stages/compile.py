@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.pipeline.backends.base import Backend
-from visiondeploy.pipeline.engine import EngineSettings
+from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
 from visiondeploy.types import Task
 
@@ -25,7 +25,7 @@ def compile_engine(
     samples: Feeds,
     threads: int,
     folder: Path,
-    settings: EngineSettings,
+    settings: EngineSettings = PLAIN,
 ) -> dict[str, Any]:
     """Write the engine; return its parity with `source` as `reference` runs it, and the layers as realised.
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from kit.reports import baseline, broken, int8, not_run, quality
 
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check
-from visiondeploy.pipeline.gate import parity_check, row_checks, verdict
+from visiondeploy.pipeline.gate import parity_check, precision_check, row_checks, verdict
 from visiondeploy.pipeline.recipe import LimitSettings
-from visiondeploy.types import Outcome
+from visiondeploy.types import Layer, Outcome, Realised
 
 PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 decibels = st.floats(-50, 200)
@@ -102,6 +102,47 @@ class TestRow:
     def test_an_engine_whose_runtime_is_not_here_shows_nothing(self) -> None:
         (check,) = row_checks(not_run(), LimitSettings(), trained=True)
         assert (check.status, check.found) == (INCONCLUSIVE, not_run().reason)
+
+    def test_of_one_that_was_built_and_not_run_strict_judges_what_was_built(self) -> None:
+        row = not_run().model_copy(update={"realised": {"int8": 19, "fp32": 4}})
+        assert [c.status for c in row_checks(row, LimitSettings(), trained=True)] == [INCONCLUSIVE]
+        runs, precision = row_checks(row, LimitSettings(strict=True), trained=True)
+        assert (runs.status, precision.status, precision.found) == (INCONCLUSIVE, FAIL, "4 in fp32")
+
+
+class TestPrecision:
+    """Layers held against the types that their graph asks for."""
+
+    def layers(self, *pairs: tuple[str, str | None]) -> Realised:
+        found = [Layer(f"conv{n}", "Conv", compute, "cuda", wanted) for n, (compute, wanted) in enumerate(pairs)]
+        return Realised(tuple(found), {})
+
+    def test_passes_where_each_is_as_asked(self) -> None:
+        check = precision_check("tensorrt-rtx", self.layers(("int8", "int8"), ("fp32", "fp32"), ("int8", "int8")))
+        assert (check.name, check.limit, check.found, check.status) == (
+            "precision tensorrt-rtx",
+            "each of 3 layers in the type that its graph asks for",
+            "2 in int8, 1 in fp32",
+            PASS,
+        )
+
+    def test_names_each_that_is_not(self) -> None:
+        check = precision_check("tensorrt", self.layers(("fp32", "int8"), ("int8", "int8"), ("fp32", "fp16")))
+        assert check.status is FAIL
+        assert check.found == "1 in fp32 instead of int8, 1 in fp32 instead of fp16 (conv0, conv2)"
+
+    def test_names_forty_of_many(self) -> None:
+        found = precision_check("tensorrt", self.layers(*[("fp32", "int8")] * 50)).found
+        assert found.startswith("50 in fp32 instead of int8 (conv0, ")
+        assert found.endswith(", conv39, …)")
+
+    def test_tf32_is_what_was_allowed(self) -> None:
+        assert precision_check("tensorrt", self.layers(("tf32", "fp32"))).status is PASS
+        assert precision_check("tensorrt", self.layers(("tf32", "fp16"))).status is FAIL
+
+    def test_says_nothing_of_a_backend_that_does_not_tell(self) -> None:
+        assert precision_check("openvino", self.layers(("fp32", None))) is None
+        assert precision_check("openvino", self.layers()) is None
 
 
 class TestVerdict:

@@ -44,6 +44,11 @@ def test_fp16_on_a_cpu_without_it_is_said_for_what_it_is() -> None:
         assert sentence == "this CPU has no fast half precision: 2 layers are stored in fp16 and computed in fp32"
 
 
+def test_fp16_that_a_gpu_does_not_compute_is_not_put_on_the_cpu() -> None:
+    (sentence,) = surprises(Precision.FP16, [Layer("up", "ConvTranspose", "fp32", "cuda", "fp16")], {"fp16": 1})
+    assert sentence == "1 of 1 layers do not compute in fp16: 1 ConvTranspose in fp32 (up)"
+
+
 def test_fp16_that_is_something_else_is_not_put_on_the_cpu() -> None:
     (sentence,) = surprises(Precision.FP16, layers("bf16", "fp32"), {"fp16": 2})
     assert sentence.startswith("2 of 2 layers do not compute in fp16: 1 Conv in bf16, 1 Conv in fp32")

@@ -121,10 +121,13 @@ class TensorRtBackend:
         sidecar = read_sidecar(folder)
         data = read_plan(folder, sidecar)
         check_release(folder, sidecar, self.flavour, str(self.flavour.module().__version__))
+        try:
+            check_device(folder, sidecar, find_device())
+        except NoDevice as error:
+            raise elsewhere(sidecar, str(error)) from None
         reason = self.unrunnable()
         if reason is not None:
-            raise elsewhere(sidecar, reason)
-        check_device(folder, sidecar, _device())
+            raise BackendUnavailable(f"backend {self.name}: {reason}.")
         from visiondeploy.pipeline.backends.tensorrt.runtime import TensorRtSession
 
         return TensorRtSession(self.flavour, data, sidecar)

@@ -73,15 +73,16 @@ def build(flavour: Flavour, model: Path, settings: EngineSettings, targets: tupl
         _aim(trt, config, targets)
     if any(FREE in tuple(tensor.shape) for tensor in inputs):
         _add_profile(builder, config, profiles, log)
-    cache = _timing_cache(config, settings.timing_cache)
+    kept = _timing_cache(config, settings.timing_cache)
     data = builder.build_serialized_network(network, config)
     if data is None:
         where = f" for {', '.join(targets)}" if targets else ""
         reason = log.reason()
         _forget(trt, log)
         raise InputError(f"{flavour.title} {trt.__version__} does not build {model.name}{where}: {reason}.")
-    if cache is not None:
-        write_atomic(cache, bytes(config.get_timing_cache().serialize()))
+    if kept is not None:
+        cache = config.get_timing_cache()
+        write_atomic(kept, bytes(cache.serialize()))
     return Plan(
         bytes(data),
         log.report,

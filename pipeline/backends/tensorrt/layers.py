@@ -162,6 +162,6 @@ def _word(text: str) -> str:
 
 
 def _nodes(rest: str) -> tuple[str, ...]:
-    # TensorRT 10 puts control characters between them, TensorRT-RTX nothing.
-    parts = rest.split(_NODES)[1:]
-    return tuple(part.rstrip("\x1e\x1f ").removesuffix("]") for part in parts)
+    # TensorRT 10 puts control characters between them, TensorRT-RTX nothing; a node that was written as something
+    # else has a word behind its bracket: "[ONNX Layer: head]__gemm_from_conv1x1".
+    return tuple(part.rpartition("]")[0] for part in rest.split(_NODES)[1:])

@@ -15,6 +15,7 @@ from visiondeploy.benchmarks.report.schema import (
     Latency,
     Quality,
     Report,
+    Row,
     Speedup,
     Verdict,
 )
@@ -146,6 +147,21 @@ class TestRow:
                 parameters=1,
                 speedup=Speedup(value=9, ci95=(8, 10)),
             )
+
+    def test_not_run_may_say_what_was_built(self) -> None:
+        """An engine for a GPU that is not here has its layers and its size from its builder."""
+        built = kit.row(
+            "x",
+            "tensorrt-rtx",
+            Precision.INT8,
+            status=Status.NOT_RUN,
+            reason="no CUDA device",
+            realised={"int8": 19, "fp32": 4},
+            stored={"int8": 19, "fp32": 4},
+            size_bytes=7,
+        )
+        assert Row.model_validate(built.model_dump()) == built
+        assert built.off_precision == {"fp32": 4}
 
     def test_off_precision(self) -> None:
         assert kit.int8().off_precision == {"fp32": 4}

@@ -14,6 +14,7 @@ from kit.builds import toy as toy_recipe
 from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.errors import BackendUnavailable, InputError, ResourceError
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeSession
 from visiondeploy.pipeline.stages import measure as stage
 from visiondeploy.pipeline.stages.measure import Contender, measure, memory_command, predictions
 from visiondeploy.types import Precision, Realised, Status
@@ -47,7 +48,7 @@ def contenders(built, broken) -> list[Contender]:
         contender("baseline", "pytorch", folder / "network", ort),
         contender("good", "onnxruntime", folder / "engines" / "onnxruntime", ort),
         contender("broken", "onnxruntime", broken, ort),
-        contender("foreign", "tensorrt", folder, ort),
+        contender("foreign", "tensorflow", folder, ort),
         contender("absent", "openvino", folder / "engines" / "openvino", kinds["openvino"]),
     ]
 
@@ -76,7 +77,7 @@ def test_one_that_does_not_load_is_a_row_and_the_others_are_measured(contenders,
     assert rows["good"].agreement.pixels == 1
     assert rows["good"].speedup.value > 0
     assert "does not load model.onnx" in rows["broken"].reason
-    assert "no backend 'tensorrt'" in rows["foreign"].reason
+    assert "no backend 'tensorflow'" in rows["foreign"].reason
     assert rows["absent"].reason == "backend openvino: openvino is not installed: pip install openvino."
     assert rows["broken"].latency_ms is rows["broken"].quality is rows["broken"].peak_rss_bytes is None
 
@@ -110,6 +111,12 @@ def test_memory_that_cannot_be_measured_loses_nothing_else(contenders, built, sp
     assert baseline.notes == ("peak memory was not measured: 'python' was killed, probably for want of memory.",)
     assert baseline.latency_ms is not None
     assert (good.peak_rss_bytes, good.notes) == (7, ())
+
+
+def test_parts_that_a_device_timed_are_a_note(contenders, built, split, monkeypatch) -> None:
+    monkeypatch.setattr(OnnxRuntimeSession, "parts", lambda self: {"H2D": 0.12345, "compute": 1.5}, raising=False)
+    baseline, good = run(contenders[:2], built, split)
+    assert (baseline.notes, good.notes) == ((), ("on the device, median: H2D 0.123 ms, compute 1.5 ms",))
 
 
 def test_memory_is_that_of_a_process_with_one_engine(contenders) -> None:
