@@ -4,7 +4,7 @@ build.json           the report, and under "build" the recipe, the stages, parit
 network/             checkpoint and TensorBoard events
 onnx-fp32/           model.onnx, model.pt (TorchScript)
 onnx-fp16/           model.onnx in half precision
-onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme, one for each that a backend names
+onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme and its ranges.json, one for each that a backend names
 engines/BACKEND/     what the backend loads
 """
 
