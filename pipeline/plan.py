@@ -22,7 +22,7 @@ from visiondeploy.models.table import check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import Recipe
-from visiondeploy.types import Dataset
+from visiondeploy.types import Dataset, Precision
 
 if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
@@ -54,6 +54,11 @@ class Plan:
             scheme_of(self.recipe.calibration.scheme)
         for split in dict.fromkeys((data.train, data.val, data.calibration)):
             self.dataset.split(split)
+        if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
+            raise UsageError(
+                f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
+                f"{self.recipe.precision}: add --precision int8, or leave --qat away."
+            )
         _ = self.spec, self.backends
 
     @cached_property
@@ -133,6 +138,8 @@ class Plan:
         parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
         if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
+        if self.recipe.qat.steps and until != "train":
+            parts.append("qat")
         if self.dataset.name == "synthetic":
             parts.remove("synthetic")
         return "-".join(parts)
@@ -167,3 +174,12 @@ class Plan:
         """The name of the Q/DQ scheme that a backend gets: what the recipe says, or what the backend names."""
         wanted = self.recipe.calibration.scheme
         return (backend.scheme or "cpu") if wanted == "auto" else wanted
+
+    @cached_property
+    def codes(self) -> tuple[int, bool]:
+        """What one network is fine-tuned for that all backends get: bits of weights, and whether codes are symmetric.
+
+        What one scheme needs and the others do not is learnt for all.
+        """
+        schemes = {self.scheme(backend) for backend in self.backends}
+        return min(map(self.weight_bits, schemes)), any(SCHEMES[scheme].target.symmetric for scheme in schemes)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
-    out: Path | None, precision: str | None, backend: str | None, strict: bool | None, as_json: bool, **shared: Any
+    out: Path | None,
+    precision: str | None,
+    backend: str | None,
+    qat: int | None,
+    strict: bool | None,
+    as_json: bool,
+    **shared: Any,
 ) -> None:
     """Train or load a network, export it, bring it to a precision, compile engines and measure them.
 
@@ -31,7 +37,8 @@ def command(
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    recipe = recipe_of(shared, {"precision": precision, "backend": backend, "limits.strict": strict})
+    given = {"precision": precision, "backend": backend, "qat.steps": qat, "limits.strict": strict}
+    recipe = recipe_of(shared, given)
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:
@@ -58,6 +65,6 @@ def _say_where(built: Built) -> None:
         mark = "  (the fastest)" if engine.backend == built.record.engine and len(built.record.engines) > 1 else ""
         say(f"engine   {built.folder / engine.folder}{mark}")
     say(f"report   {built.folder / 'build.json'}")
-    if (built.folder / "network" / "tensorboard").exists():
-        say(f"training tensorboard --logdir {built.folder / 'network' / 'tensorboard'}")
+    for events in sorted(built.folder.glob("network*/tensorboard")):
+        say(f"training tensorboard --logdir {events}")
     say(f"next     deploy bench {built.folder}")

@@ -69,11 +69,12 @@ def recipe_options(command: Command) -> Command:
 PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
     click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
+    click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
 )
 
 
 def precision_options(command: Command) -> Command:
-    """Add precision and backend to a command."""
+    """Add precision, backend and fine-tuning to a command."""
     for option in reversed(PRECISION_OPTIONS):
         command = option(command)
     return command
