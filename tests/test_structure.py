@@ -20,9 +20,12 @@ RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxrun
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
     "visiondeploy.models.augment",
+    "visiondeploy.models.dataflow",
+    "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
+    "visiondeploy.models.qat",
     "visiondeploy.models.resume",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",

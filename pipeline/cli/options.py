@@ -76,11 +76,12 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="Largest loss of the metric; with int8, keep as many layers in float as that takes.",
     ),
     click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
+    click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
 )
 
 
 def precision_options(command: Command) -> Command:
-    """Add precision and backend to a command."""
+    """Add precision, backend and fine-tuning to a command."""
     for option in reversed(PRECISION_OPTIONS):
         command = option(command)
     return command
@@ -95,6 +96,7 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
         "limits.max_drop": max_drop,
         "calibration.mixed": None if max_drop is None else True,
         "calibration.ranges": given.pop("ranges"),
+        "qat.steps": given.pop("qat"),
     }
 
 
