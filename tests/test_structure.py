@@ -20,6 +20,7 @@ RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxrun
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
     "visiondeploy.models.augment",
+    "visiondeploy.models.deeplabv3",
     "visiondeploy.models.forward",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
