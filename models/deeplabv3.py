@@ -6,8 +6,8 @@
                  channels; a 3×3 and a 1×1 convolution to the classes
     up           bilinear to the input's size
 
-11.0 M parameters with MobileNetV3, 39.6 M with ResNet-50, for 21 classes. Names and shapes of the parameters are
-torchvision's, below `network.`.
+11.0 M parameters with MobileNetV3, 39.6 M with ResNet-50, for 21 classes. They have torchvision's names, so that its
+state dicts fit, those of the auxiliary head aside.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import segmentation
 
 from visiondeploy.types import Settings
@@ -40,14 +41,14 @@ class DeepLabV3(nn.Module):
     def __init__(self, settings: DeepLabV3Settings, classes: int) -> None:
         super().__init__()
         # Its defaults would download a backbone that was trained on ImageNet.
-        self.network: nn.Module = _NETWORKS[settings.backbone](
-            weights=None, weights_backbone=None, num_classes=classes, aux_loss=False
-        )
+        made = _NETWORKS[settings.backbone](weights=None, weights_backbone=None, num_classes=classes, aux_loss=False)
+        self.backbone: nn.Module = made.backbone
+        self.classifier: nn.Module = made.classifier
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits, N×classes×H×W, at the input's own size."""
-        logits: Tensor = self.network(image)["out"]
-        return logits
+        logits: Tensor = self.classifier(self.backbone(image)["out"])
+        return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def build(settings: DeepLabV3Settings, classes: int) -> DeepLabV3:

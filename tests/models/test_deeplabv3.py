@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.models import segmentation
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.deeplabv3 import DeepLabV3, DeepLabV3Settings
@@ -23,6 +24,14 @@ def test_each_backbone_is_torchvisions_without_an_auxiliary_head(backbone) -> No
     with torch.device("meta"):
         module = DeepLabV3(DeepLabV3Settings(backbone=backbone), classes=21)
     assert sum(parameter.numel() for parameter in module.parameters()) == pytest.approx(MILLIONS[backbone] * 1e6, 1e-3)
+
+
+def test_state_dicts_of_torchvision_fit() -> None:
+    with torch.device("meta"):
+        theirs = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5)
+        ours = DeepLabV3(DeepLabV3Settings(), classes=5)
+    names = {name for name in theirs.state_dict() if not name.startswith("aux_classifier.")}
+    assert set(ours.state_dict()) == names
 
 
 @pytest.mark.parametrize("backbone", MILLIONS)
