@@ -42,6 +42,11 @@ class DeepLabV3(nn.Module):
         super().__init__()
         # Its defaults would download a backbone that was trained on ImageNet.
         made = _NETWORKS[settings.backbone](weights=None, weights_backbone=None, num_classes=classes, aux_loss=False)
+        for layer in made.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                # torchvision's MobileNetV3 has 0.01, for millions of steps: a training of hundreds would be judged
+                # by statistics of its beginning.
+                layer.momentum = 0.1
         self.backbone: nn.Module = made.backbone
         self.classifier: nn.Module = made.classifier
 

@@ -41,6 +41,12 @@ def test_each_backbone_gives_logits_at_the_inputs_size(backbone) -> None:
         assert module(torch.randn(1, 3, 33, 47)).shape == (1, 5, 33, 47)
 
 
+def test_statistics_of_batch_norm_follow_a_training_of_hundreds_of_steps() -> None:
+    module = create("deeplabv3", {}, classes=2)
+    momenta = {layer.momentum for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)}
+    assert momenta == {0.1}
+
+
 def test_a_batch_of_one_is_refused_before_it_fails_in_training() -> None:
     with pytest.raises(UsageError, match=r"train.batch_size is 1, but network 'deeplabv3' trains with 2"):
         check_batch("deeplabv3", 1)
