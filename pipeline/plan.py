@@ -22,7 +22,7 @@ from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_name
+from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import Recipe
@@ -57,6 +57,8 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            if self.recipe.train.steps:
+                check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
             observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
