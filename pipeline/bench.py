@@ -23,8 +23,9 @@ from visiondeploy.pipeline.files import is_temporary, resource_error, write_atom
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, read_build, verify
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import Recipe
+from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
-from visiondeploy.types import Dataset, Realised
+from visiondeploy.types import Dataset, Precision, Realised
 
 REPORT = "report.json"
 
@@ -253,6 +254,7 @@ def _contender(build: _Build, engine: Engine) -> Contender:
         size_bytes=engine.size_bytes,
         parameters=build.record.parameters,
         realised=Realised(engine.layers, engine.stored),
+        notes=qat.notes(build.recipe.qat) if engine.precision is Precision.INT8 else (),
     )
 
 

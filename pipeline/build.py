@@ -1,6 +1,6 @@
 """`deploy build`: the order of the stages, in one place.
 
-    train or load ─► export ─► convert (fp16) or quantise (int8) ─► compile, once a backend ─► measure ─► verdict
+    train or load ─► [qat] ─► export ─► convert (fp16) or quantise (int8) ─► compile by backend ─► measure ─► verdict
 
 Each arrow goes through the store: its key is made of the digests of what goes in, the stage's settings and
 version and the versions of its tools. With everything in the store no stage runs and no torch is imported.
@@ -56,10 +56,14 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     baseline: Compiled | None = None
     measured: Measured | None = None
     if until != "train":
-        exported = walk.export(network)
+        # What engines are made from. What they are compared with stays the network as it was.
+        tuned = walk.tuned(network)
+        if tuned is not network:
+            places["network-qat"] = tuned
+        exported = walk.export(tuned)
         places["onnx-fp32"] = exported
     if until not in {"train", "export"}:
-        ready = Precise(ledger).precise(network, exported)
+        ready = Precise(ledger).precise(tuned, exported)
         for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
             scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
             places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]

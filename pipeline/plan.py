@@ -22,13 +22,13 @@ from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_name
+from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
-from visiondeploy.types import Dataset
+from visiondeploy.types import Dataset, Precision
 
 if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
@@ -57,10 +57,17 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            if self.recipe.train.steps:
+                check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
             observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
             scheme_of(self.recipe.calibration.scheme)
+        if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
+            raise UsageError(
+                f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
+                f"{self.recipe.precision}: add --precision int8, or leave --qat away."
+            )
         if data.sensitivity == data.val:
             raise UsageError(
                 f"data.sensitivity is '{data.val}', as data.val is: what is chosen on a split cannot be confirmed on "
@@ -155,6 +162,8 @@ class Plan:
         parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
         if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
+        if self.recipe.qat.steps and until != "train":
+            parts.append("qat")
         if self.dataset.name == "synthetic":
             parts.remove("synthetic")
         return "-".join(parts)
@@ -221,3 +230,12 @@ class Plan:
         """The name of the Q/DQ scheme that a backend gets: what the recipe says, or what the backend names."""
         wanted = self.recipe.calibration.scheme
         return (backend.scheme or "cpu") if wanted == "auto" else wanted
+
+    @cached_property
+    def codes(self) -> tuple[int, bool]:
+        """What one network is fine-tuned for that all backends get: bits of weights, and whether codes are symmetric.
+
+        What one scheme needs and the others do not is learnt for all.
+        """
+        schemes = {self.scheme(backend) for backend in self.backends}
+        return min(map(self.weight_bits, schemes)), any(SCHEMES[scheme].target.symmetric for scheme in schemes)

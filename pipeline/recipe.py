@@ -23,7 +23,7 @@ from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.reading import parse_toml, read_toml
-from visiondeploy.models.settings import AugmentSettings, TrainSettings
+from visiondeploy.models.settings import AugmentSettings, QatSettings, TrainSettings
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.toml import write_toml
@@ -129,6 +129,7 @@ class Recipe(Settings):
     input: InputSettings = InputSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    qat: QatSettings = QatSettings()
     export: ExportSettings = ExportSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     engine: EngineSettings = EngineSettings()
@@ -183,8 +184,9 @@ def resolve(
         _put(data, path, value, f"--set {_short(override)}", origins)
     recipe = _validate(data, Origins(source, origins))
     if recipe.model.checkpoint is not None:
+        training = {"train"} if recipe.qat.steps else {"train", "augment"}
         for place, origin in origins.items():
-            if place[0] in {"train", "augment"} or place[:2] == ("model", "options"):
+            if place[0] in training or place[:2] == ("model", "options"):
                 raise UsageError(
                     f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
                     f"{_short(recipe.model.checkpoint)}: leave one of the two away."

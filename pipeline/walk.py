@@ -16,9 +16,9 @@ from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.ledger import Ledger, Make, parity_note
-from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.stages import compile as compiling
-from visiondeploy.pipeline.stages import export, train
+from visiondeploy.pipeline.stages import export, qat, train
 from visiondeploy.pipeline.stages import measure as measuring
 from visiondeploy.pipeline.store import Artifact, Step, sha256_file, tool_versions
 from visiondeploy.types import Layer, Outcome, Precision, Realised, Status
@@ -80,11 +80,24 @@ class Walk:
         step = self._training_step()
         return self._network("train", step, lambda out: self._train(step, out))
 
-    def follow(self) -> None:
+    def tuned(self, network: Artifact) -> Artifact:
+        """The network fine-tuned for int8, or as it is where the recipe wants no such steps."""
+        if not self.plan.recipe.qat.steps:
+            return network
+        step = self._tuning_step(network)
+        return self.ledger.run("qat", step, "network", lambda out: self._tune(network, step, out), _trained_note)
+
+    def follow(self, until: Until) -> None:
         """What a process of `torchrun` that is not the first one does: train along, and write nothing."""
         step = self._training_step()
         if self.plan.recipe.model.checkpoint is None and self.ledger.store.get(step.key) is None:
             self._train(step, None)
+        if self.plan.recipe.qat.steps and until != "train":
+            # From the store: the first process holds its lock until the network is there.
+            network = self.network()
+            step = self._tuning_step(network)
+            if self.ledger.store.get(step.key) is None:
+                self._tune(network, step, None)
 
     def _training_step(self) -> Step:
         recipe = self.plan.recipe
@@ -110,6 +123,39 @@ class Walk:
             splits,
             recipe.train,
             recipe.augment,
+            recipe.threads,
+            work,
+            out,
+            self.ledger.events.progress,
+        )
+
+    def _tuning_step(self, network: Artifact) -> Step:
+        recipe, (bits, symmetric) = self.plan.recipe, self.plan.codes
+        inputs = {
+            "network": network.digest,
+            "train": self.plan.dataset.digest(recipe.data.train),
+            "validation": self.plan.validation,
+        }
+        settings: dict[str, Any] = {
+            "qat": recipe.qat.model_dump(mode="json"),
+            "augment": recipe.augment.model_dump(mode="json"),
+            "weight_bits": bits,
+            "symmetric": symmetric,
+            "processes": launched().count,
+        }
+        return Step("qat", qat.VERSION, inputs, settings, tool_versions(*qat.TOOLS))
+
+    def _tune(self, network: Artifact, step: Step, out: Path | None) -> Mapping[str, Any]:
+        recipe = self.plan.recipe
+        work = self.ledger.store.work(step.key)
+        self.ledger.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+        return qat.tune(
+            network.folder,
+            self.plan.dataset,
+            (recipe.data.train, recipe.data.val),
+            recipe.qat,
+            recipe.augment,
+            *self.plan.codes,
             recipe.threads,
             work,
             out,
@@ -276,6 +322,7 @@ class Walk:
             size_bytes=engine.size_bytes,
             parameters=network.meta["parameters"],
             realised=engine.realised,
+            notes=qat.notes(recipe.qat) if engine.precision is Precision.INT8 else (),
         )
 
 

@@ -21,9 +21,13 @@ RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda")
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
     "visiondeploy.models.augment",
+    "visiondeploy.models.dataflow",
+    "visiondeploy.models.deeplabv3",
+    "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
+    "visiondeploy.models.qat",
     "visiondeploy.models.resume",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",

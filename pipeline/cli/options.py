@@ -76,6 +76,7 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="Largest loss of the metric; with int8, keep as many layers in float as that takes.",
     ),
     click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
+    click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
     click.option(
         "--target",
         "targets",
@@ -92,7 +93,7 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
 
 
 def precision_options(command: Command) -> Command:
-    """Add precision and backend to a command."""
+    """Add precision, backend and fine-tuning to a command."""
     for option in reversed(PRECISION_OPTIONS):
         command = option(command)
     return command
@@ -107,6 +108,7 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
         "limits.max_drop": max_drop,
         "calibration.mixed": None if max_drop is None else True,
         "calibration.ranges": given.pop("ranges"),
+        "qat.steps": given.pop("qat"),
         "engine.targets": given.pop("targets") or None,
         "engine.allow_fallback": given.pop("allow_fallback") or None,
     }

@@ -37,7 +37,7 @@ BASELINE = "pytorch"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An engine to be measured, with what its compilation found."""
+    """An engine to be measured, with what its compilation found and what its row is to say besides."""
 
     name: str
     model: str
@@ -47,6 +47,7 @@ class Contender:
     size_bytes: int
     parameters: int
     realised: Realised
+    notes: tuple[str, ...] = ()
 
 
 def measure(
@@ -192,7 +193,7 @@ def _row(
         latency_ms=latency.as_latency(),
         speedup=latency.as_speedup(),
         surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
-        notes=_notes(memory, parts),
+        notes=(*contender.notes, *_notes(memory, parts)),
     )
 
 
@@ -223,5 +224,6 @@ def _failed_row(contender: Contender, error: VisionDeployError) -> Row:
             "realised": built.counts(),
             "stored": built.stored,
             "surprises": surprises(contender.precision, built.layers, built.stored),
+            "notes": contender.notes,
         }
     )

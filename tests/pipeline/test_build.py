@@ -418,6 +418,7 @@ class TestRefused:
             (["data.val=test"], UsageError, "no synthetic split 'test'.*Known: train, val"),
             (["data.calibration=calib"], UsageError, "no synthetic split 'calib'"),
             (["model.name=unte"], UsageError, "no network 'unte': did you mean 'unet'"),
+            (["model.name=deeplabv3", "train.batch_size=1"], UsageError, "train.batch_size is 1, .* with 2 images"),
             (["backend=openvin"], UsageError, "no backend 'openvin': did you mean 'openvino'"),
             (["backend=torchscript", "precision=int8"], BackendUnavailable, "torchscript runs fp32, not int8"),
             (["calibration.observer=max"], UsageError, "no observer 'max'.*min-max"),
