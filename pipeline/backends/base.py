@@ -59,7 +59,7 @@ class Backend(Protocol):
     def load(self, folder: Path, threads: int) -> Session:
         """The engine in `folder`, on `threads` threads. The caller has checked its digests.
 
-        Raises `InputError`; `BackendUnavailable` where it cannot run here.
+        Raises `InputError`; `EnvironmentMismatch` where it is for another machine or its runtime is not here.
         """
         ...
 

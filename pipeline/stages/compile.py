@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from visiondeploy.errors import EnvironmentMismatch
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
-from visiondeploy.types import Task
+from visiondeploy.types import Session, Task
 
 # 2: no parity of a backend with itself
 # 3: layers have the type that their graph asks for; no parity where an engine cannot run
@@ -35,8 +36,8 @@ def compile_engine(
     """
     backend.compile(source, folder, settings)
     found = {}
-    if backend is not reference and backend.unrunnable() is None:
-        with reference.load(source, threads) as before, backend.load(folder, threads) as after:
+    if backend is not reference and (session := _loaded(backend, folder, threads)) is not None:
+        with session as after, reference.load(source, threads) as before:
             found[backend.name] = as_row(parity(before, after, task, samples))
     realised = backend.realised(folder, threads, samples[0])
     return {
@@ -44,3 +45,11 @@ def compile_engine(
         "layers": [asdict(layer) for layer in realised.layers],
         "stored": realised.stored,
     }
+
+
+def _loaded(backend: Backend, folder: Path, threads: int) -> Session | None:
+    """The engine, loaded; None where it is for another machine than this, which its row in the report says."""
+    try:
+        return backend.load(folder, threads)
+    except EnvironmentMismatch:
+        return None

@@ -18,7 +18,7 @@ from visiondeploy.benchmarks.latency import measure as measure_latency
 from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.benchmarks.report.schema import AgreementRow, Row
 from visiondeploy.benchmarks.settings import BenchSettings
-from visiondeploy.errors import BackendUnavailable, VisionDeployError
+from visiondeploy.errors import EnvironmentMismatch, VisionDeployError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import require
@@ -60,9 +60,9 @@ def measure(
 ) -> list[Row]:
     """One row for each contender, the first of which is the baseline.
 
-    An engine that does not load becomes a row with status "failed" and its reason, one whose runtime is not
-    here a row with status "not-run"; the others are measured all the same, and one whose memory alone cannot be
-    measured has a note that says why. Raises where the baseline itself fails.
+    An engine that does not load becomes a row with status "failed" and its reason, one whose runtime is not here or
+    that was built for another machine a row with status "not-run"; the others are measured all the same, and one
+    whose memory alone cannot be measured has a note that says why. Raises where the baseline itself fails.
     """
     task = task_of(spec)
     with ExitStack() as stack:
@@ -211,7 +211,7 @@ def _failed_row(contender: Contender, error: VisionDeployError) -> Row:
         model=contender.model,
         backend=contender.backend,
         precision=contender.precision,
-        status=Status.NOT_RUN if isinstance(error, BackendUnavailable) else Status.FAILED,
+        status=Status.NOT_RUN if isinstance(error, EnvironmentMismatch) else Status.FAILED,
         reason=str(error),
         size_bytes=contender.size_bytes,
         parameters=contender.parameters,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from kit.builds import flip
+from kit.pixels import PixelTask
 from kit.rtx import FEEDS, NETWORKS, needs_rtx, no_gpu, save
 
 from visiondeploy.errors import BackendUnavailable, EnvironmentMismatch, InputError, IntegrityError
@@ -21,6 +22,7 @@ from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT_RTX, Flavour
 from visiondeploy.pipeline.backends.tensorrt.sidecar import PLAN, SIDECAR, read_sidecar
 from visiondeploy.pipeline.engine import EngineSettings
+from visiondeploy.pipeline.stages.compile import compile_engine
 from visiondeploy.types import Precision
 
 RTX, CLASSIC = BACKENDS["tensorrt-rtx"], BACKENDS["tensorrt"]
@@ -207,6 +209,15 @@ class TestLoading:
                 expected, found = reference.infer(feeds)["logits"], session.infer(feeds)["logits"]
                 assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
             assert set(session.parts()) == {"H2D", "compute", "D2H"}
+
+
+@needs_rtx
+def test_on_a_machine_with_another_gpu_it_is_built_and_not_compared(made, tmp_path, gpu) -> None:
+    gpu(T4)
+    given = EngineSettings(targets=("sm_86",))
+    found = compile_engine(RTX, BACKENDS["onnxruntime"], made[0], PixelTask(), FEEDS, 1, tmp_path, given)
+    assert found["parity"] == {}
+    assert {layer["compute"] for layer in found["layers"]} == {"fp16"}
 
 
 class TestWhereItIsNot:
