@@ -17,7 +17,7 @@ from visiondeploy.errors import BackendUnavailable, EnvironmentMismatch, InputEr
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline.backends.tensorrt.flavour import Flavour
 from visiondeploy.pipeline.backends.tensorrt.layers import REPORT
-from visiondeploy.pipeline.backends.tensorrt.profiles import FREE, Profile, profile_of
+from visiondeploy.pipeline.backends.tensorrt.profiles import FREE, Profile, axes_of, profile_of
 from visiondeploy.pipeline.backends.tensorrt.targets import member_of
 from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.files import write_atomic
@@ -197,11 +197,8 @@ def _timing_cache(config: Any, place: str | None) -> Path | None:
 
 
 def _spec(tensor: Any) -> TensorSpec:
-    axes = ("batch", "channels", "height", "width")
-    shape = tuple(
-        (axes[axis] if axis < len(axes) else f"axis{axis}") if size == FREE else int(size)
-        for axis, size in enumerate(tuple(tensor.shape))
-    )
+    extents = tuple(tensor.shape)
+    shape = tuple(axis if size == FREE else int(size) for axis, size in zip(axes_of(extents), extents, strict=True))
     return TensorSpec(tensor.name, numpy_name(tensor.dtype), shape)
 
 

@@ -15,7 +15,9 @@ Shape = tuple[int, ...]
 FREE = -1
 """What TensorRT has for the extent of a free axis."""
 
-_AXES = ("batch", "channels", "height", "width")
+_CHANNELS_FIRST = ("batch", "channels", "height", "width")
+_CHANNELS_LAST = ("batch", "height", "width", "channels")
+_MAP = ("batch", "height", "width")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,29 @@ class Profile:
         return _written(self.min) if same else f"{_written(self.min)} to {_written(self.max)}"
 
 
+def axes_of(shape: Shape) -> tuple[str, ...]:
+    """Names for the axes of a tensor: N×H×W×3 for raw images, else N×C×H×W; N×H×W for maps of classes."""
+    match len(shape):
+        case 4:
+            return _CHANNELS_LAST if shape[3] == 3 != shape[1] else _CHANNELS_FIRST
+        case 3:
+            return _MAP
+        case count:
+            return tuple(f"axis{number}" for number in range(count))
+
+
 def profile_of(name: str, shape: Shape, settings: EngineSettings) -> Profile:
-    """The profile of an N×C×H×W input whose free axes are −1.
+    """The profile of an input whose free axes are −1.
 
     Raises `UsageError` where a free axis has no range, or a range is given for one that is fixed to something else.
     """
-    ranges = (settings.batch, None, settings.height, settings.width)
-    if FREE in shape and len(shape) != len(ranges):
-        raise UsageError(f"input '{name}' has {len(shape)} axes, some free, expected is batch×channels×height×width.")
+    ranges = {"batch": settings.batch, "height": settings.height, "width": settings.width}
     extents = []
-    for axis, size, wanted in zip(_AXES, shape, ranges, strict=False):
+    for axis, size in zip(axes_of(shape), shape, strict=True):
+        wanted = ranges.get(axis)
         if size == FREE:
+            if axis not in ranges:
+                raise UsageError(f"{axis} of input '{name}' is free, and only batch, height and width may be.")
             if wanted is None:
                 raise UsageError(
                     f"the {axis} of input '{name}' is free and has no range: set engine.{axis} = [min, opt, max]"

@@ -190,6 +190,20 @@ class TestProfiles:
         assert plan.inputs == (TensorSpec("image", "float32", ("batch", 3, 32, 32)),)
         assert plan.outputs == (TensorSpec("logits", "float32", ("batch", graphs.CLASSES, 32, 32)),)
 
+    def test_of_raw_images(self, sources, tmp_path) -> None:
+        """Bytes in, colours last, as graphs with their preprocessing take them."""
+        model = onnx.load(sources("unet", Precision.FP16))
+        graph, make = model.graph, onnx.helper.make_node
+        name = graph.input[0].name
+        graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("raw", onnx.TensorProto.UINT8, ["n", 32, 32, 3]))
+        graph.node.insert(0, make("Cast", ["raw"], ["raw.float"], name="raw.cast", to=onnx.TensorProto.FLOAT))
+        graph.node.insert(1, make("Transpose", ["raw.float"], [name], name="raw.transpose", perm=[0, 3, 1, 2]))
+        onnx.save_model(model, tmp_path / "model.onnx")
+        plan = built(tmp_path / "model.onnx", batch=(1, 1, 2))
+        assert plan.inputs == (TensorSpec("raw", "uint8", ("batch", 32, 32, 3)),)
+        assert plan.profiles["raw"].max == (2, 32, 32, 3)
+        assert {layer.compute for layer in layers(tmp_path / "model.onnx", plan)} == {"fp16"}
+
     def test_one_that_contradicts_the_graph(self, sources) -> None:
         with pytest.raises(
             UsageError, match=r"engine\.height is \[64, 64, 64\], but the height of input 'image' is fixed"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visiondeploy.errors import UsageError
-from visiondeploy.pipeline.backends.tensorrt.profiles import Profile, profile_of
+from visiondeploy.pipeline.backends.tensorrt.profiles import Profile, axes_of, profile_of
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 
 FREE = (-1, 3, -1, -1)
@@ -48,8 +48,15 @@ def test_a_batch_that_nobody_set_is_not_held_against_a_fixed_one() -> None:
 
 def test_other_inputs_than_images_have_no_ranges() -> None:
     assert profile_of("scale", (2,), PLAIN).opt == (2,)
-    with pytest.raises(UsageError, match="input 'tokens' has 2 axes, some free"):
+    with pytest.raises(UsageError, match="axis0 of input 'tokens' is free, and only batch, height and width may be"):
         profile_of("tokens", (-1, 7), PLAIN)
+
+
+def test_raw_images_have_their_colours_last() -> None:
+    settings = EngineSettings(batch=(1, 1, 2), height=(8, 16, 32), width=(4, 4, 4))
+    assert profile_of("image", (-1, -1, -1, 3), settings) == Profile((1, 8, 4, 3), (1, 16, 4, 3), (2, 32, 4, 3))
+    assert axes_of((-1, 3, -1, 3)) == ("batch", "channels", "height", "width")
+    assert axes_of((-1, -1, -1)) == ("batch", "height", "width")
 
 
 def test_is_written_for_people() -> None:
