@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from visiondeploy.models.checkpoint import DESCRIPTION, WEIGHTS, load_network
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 if TYPE_CHECKING:
@@ -73,14 +74,16 @@ class PyTorchSession:
         self.inputs = tuple(TensorSpec(name, "float32", shape) for name in self._task.inputs)
         result = ("batch", len(spec.classes), spec.input.height, spec.input.width)
         self.outputs = tuple(TensorSpec(name, "float32", result) for name in self._task.outputs)
+        self._accept = Inputs(self.inputs).accept
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once."""
         from visiondeploy.models.forward import forward
 
+        accepted = self._accept(feeds)
         if self._network is None:
             raise RuntimeError("the session is closed")
-        return forward(self._network.module, self._task, feeds)
+        return forward(self._network.module, self._task, accepted)
 
     def __enter__(self) -> Self:
         return self
