@@ -38,6 +38,7 @@ OF_ONNX = {
     "visiondeploy.calibration.codes",
     "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
+    "visiondeploy.calibration.kernels",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
