@@ -26,6 +26,7 @@ def crop_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     index = GraphIndex(result.graph)
+    changed: set[str] = set()
     for node in result.graph.node:
         weight = index.constant(node.input[1]) if node.op_type == "Conv" else None
         if weight is None or index.only_reader(node.input[1]) is None:
@@ -40,6 +41,10 @@ def crop_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
         if cropped.shape != weight.shape:
             replace_constant(result.graph, node.input[1], cropped)
             _set(node, pads=pads, kernel_shape=list(cropped.shape[2:]))
+            changed.add(node.input[1])
+    # Exporters say shapes of constants too.
+    for value in [value for value in result.graph.value_info if value.name in changed]:
+        result.graph.value_info.remove(value)
     return result
 
 

@@ -23,6 +23,8 @@ def conv(size: tuple[int | str, int | str], kernel: tuple[int, int] = (3, 3), **
         [value("image", TensorProto.FLOAT, ["n", 2, *size])],
         [value("out", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(weight, "w")],
+        # As the exporter has it, which says the shapes of constants too.
+        value_info=[value("w", TensorProto.FLOAT, list(weight.shape))],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return onnx.shape_inference.infer_shapes(model)
