@@ -62,11 +62,12 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
             places["network-qat"] = tuned
         exported = walk.export(tuned)
         places["onnx-fp32"] = exported
-    if until in {"compile", "measure"}:
-        ready = Precise(ledger).precise(exported)
+    if until not in {"train", "export"}:
+        ready = Precise(ledger).precise(tuned, exported)
         for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
             scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
             places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
+    if until in {"compile", "measure"}:
         engines = walk.compile(network, exported, ready)
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":
@@ -110,7 +111,7 @@ def _report(ledger: Ledger, measured: Measured) -> Report:
         rows=(*measured.rows, *ledger.left_out),
         # What "auto" left out is no engine of this build, and is not judged.
         verdict=gate.verdict(ledger.checks, measured.rows, ledger.plan.recipe.limits, ledger.trained),
-        notes=() if ledger.trained else (gate.UNTRAINED,),
+        notes=tuple(ledger.notes) if ledger.trained else (*ledger.notes, gate.UNTRAINED),
     )
 
 

@@ -5,7 +5,7 @@ network/             checkpoint and TensorBoard events; what engines are compare
 network-qat/         the same of the network fine-tuned for int8, if it was: what engines are made from
 onnx-fp32/           model.onnx, model.pt (TorchScript)
 onnx-fp16/           model.onnx in half precision
-onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme, one for each that a backend names
+onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme and its ranges.json, one for each that a backend names
 engines/BACKEND/     what the backend loads
 """
 

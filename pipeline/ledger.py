@@ -30,6 +30,7 @@ class Ledger:
     checks: list[Check] = field(default_factory=list)
     left_out: list[Row] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def run(self, stage: str, step: Step, kind: str, make: Make, note: Callable[[Mapping[str, Any]], str]) -> Artifact:
         """What a step makes, from the store where it is there; `note` says in a few words what it found."""

@@ -58,12 +58,17 @@ class ModelSettings(Settings):
 
 
 class DataSettings(Settings):
-    """The data set: its name in the table of data sets, its own options, and which split is for what."""
+    """The data set: its name in the table of data sets, its own options, and which split is for what.
+
+    `sensitivity` is what calibration.mixed judges by; without it, images of the calibration split that are not in
+    the calibration set. It is never `val`, on which the result is confirmed.
+    """
 
     dataset: Text = "synthetic"
     train: Text = "train"
     val: Text = "val"
     calibration: Text = "train"
+    sensitivity: Text | None = None
     options: dict[str, Option | tuple[Option, ...]] = Field(default_factory=dict)
 
 

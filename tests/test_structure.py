@@ -21,6 +21,7 @@ RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxrun
 OF_TORCH = {
     "visiondeploy.models.augment",
     "visiondeploy.models.dataflow",
+    "visiondeploy.models.deeplabv3",
     "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
     "visiondeploy.models.losses",

@@ -80,6 +80,13 @@ class Segmentation:
         found = _iou(scores)
         return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(self.spec.classes, found, strict=True)}
 
+    def strata(self, sample: Sample) -> frozenset[str]:
+        """The names of the classes in the mask; none where there is no mask."""
+        if sample.target is None:
+            return frozenset()
+        there = np.bincount(sample.target.reshape(-1), minlength=256)
+        return frozenset(name for name, pixels in zip(self.spec.classes, there, strict=False) if pixels)
+
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The predicted classes of the first item in the palette's colours, at the sample's size."""
         predicted = _resize_labels(self.labels(outputs)[0], sample.image.shape[:2])

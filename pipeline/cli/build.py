@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import precision_options, recipe_of, recipe_options
+from visiondeploy.pipeline.cli.options import precision_options, precision_settings, recipe_of, recipe_options
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.build import Built
@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 @precision_options
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def command(
-    out: Path | None,
-    precision: str | None,
-    backend: str | None,
-    qat: int | None,
-    strict: bool | None,
-    as_json: bool,
-    **shared: Any,
-) -> None:
+def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any) -> None:
     """Train or load a network, export it, bring it to a precision, compile engines and measure them.
 
     \b
@@ -37,8 +29,7 @@ def command(
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    given = {"precision": precision, "backend": backend, "qat.steps": qat, "limits.strict": strict}
-    recipe = recipe_of(shared, given)
+    recipe = recipe_of(shared, {**precision_settings(shared), "limits.strict": strict})
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:

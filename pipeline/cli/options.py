@@ -69,6 +69,13 @@ def recipe_options(command: Command) -> Command:
 PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
     click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
+    click.option(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="Largest loss of the metric; with int8, keep as many layers in float as that takes.",
+    ),
+    click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
     click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
 )
 
@@ -78,6 +85,19 @@ def precision_options(command: Command) -> Command:
     for option in reversed(PRECISION_OPTIONS):
         command = option(command)
     return command
+
+
+def precision_settings(given: dict[str, Any]) -> dict[str, object]:
+    """The fields that `precision_options` stand for, taken out of what click gave."""
+    max_drop = given.pop("max_drop")
+    return {
+        "precision": given.pop("precision"),
+        "backend": given.pop("backend"),
+        "limits.max_drop": max_drop,
+        "calibration.mixed": None if max_drop is None else True,
+        "calibration.ranges": given.pop("ranges"),
+        "qat.steps": given.pop("qat"),
+    }
 
 
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from visiondeploy.types import Task
 
 # 1: dynamo exporter, onnxscript optimiser
-VERSION = 1
+# 2: layers have the names of their modules
+VERSION = 2
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "pillow")
 
 MAX_BATCH = 4096
@@ -99,8 +100,15 @@ def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: Expo
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what differs from run to run or names this machine: the exporter's stack traces and docs."""
+    """With names for people, and without what differs from run to run or names this machine: stack traces and docs."""
+    taken = {node.name for node in model.graph.node}
+    weights = [tensor.name for tensor in model.graph.initializer if tensor.name.endswith(".weight")]
     for node in model.graph.node:
+        # A layer is named after its module, which is what people know: "encoder.0.3", not "node_Conv_275".
+        owner = next((name.removesuffix(".weight") for name in node.input if name in weights), None)
+        if owner is not None and owner not in taken:
+            node.name = owner
+            taken.add(owner)
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     model.graph.ClearField("metadata_props")

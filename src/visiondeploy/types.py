@@ -213,6 +213,10 @@ class Task(Protocol):
         """The class of each pixel, N×H×W, for tasks that have classes; else None."""
         ...
 
+    def strata(self, sample: Sample) -> frozenset[str]:
+        """What a sample shows that others may not, its classes; empty where nothing is known."""
+        ...
+
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The prediction as a picture of the sample's size."""
         ...

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.builds import DEPLOY, TOY, House, deploy
+from kit.builds import DEPLOY, LAYERS, TOY, House, deploy
 
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
@@ -231,6 +231,8 @@ class TestStdout:
         stages = [
             "train",
             "export",
+            "sample",
+            "observe",
             "quantise cpu",
             "quantise cpu-onnxruntime",
             "compile openvino",
@@ -372,3 +374,29 @@ class TestTables:
         assert (done.returncode, done.stderr) == (0, "")
         (row,) = [line for line in done.stdout.splitlines() if line.startswith("store")]
         assert f"missing: {tmp_path / place} cannot be used ({words}): set VISIONDEPLOY_CACHE to another" in row
+
+
+class TestCalibrate:
+    def test_it_shows_the_set_the_ranges_and_the_worst_layers(self, built) -> None:
+        done = built[0].deploy("calibrate", "--recipe", TOY, "--worst", "3")
+        assert done.returncode == 0, done.stderr
+        for said in ("4 images, set ", "scheme cpu: ", "0 … ", "worst 3 layers", "encoder.0.", "in float: head: "):
+            assert said in done.stdout
+        *_, last = done.stdout.splitlines()
+        assert (built[0].cwd / last.split()[-1]).is_file()
+
+    def test_as_json_it_has_every_layer(self, built) -> None:
+        done = built[0].deploy("calibrate", "--recipe", TOY, "--backend", "openvino", "--observer", "mse", "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["schemes"]["cpu"]
+        assert found["observer"] == "mse"
+        assert len(found["layer_sqnr_db"]) == LAYERS
+
+    def test_its_ranges_are_what_a_build_takes(self, built) -> None:
+        room = built[0]
+        ranges = room.deploy("calibrate", "--recipe", TOY).stdout.splitlines()[-1].split()[-1]
+        done = room.deploy("compile", "--recipe", TOY, "--precision", "int8", "--ranges", ranges)
+        assert done.returncode == 0, done.stderr
+        other = room.deploy("compile", "--recipe", TOY, "--precision", "int8", "--ranges", ranges, "--size", "32x32")
+        assert (other.returncode, other.stdout) == (3, "")
+        assert "holds ranges of other" in other.stderr
