@@ -55,9 +55,10 @@ class Range(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape rounded to 256 affine codes (uint8), or to 255 symmetric ones (int8); float32."""
-        if self.training and int(self.seen) < self.tracked:
-            self._track(values.detach().float())
-        if not int(self.seen):
+        seen = int(self.seen)
+        if self.training and seen < self.tracked:
+            self._track(values.detach().float(), 1 - DECAY if seen else 1.0)
+        elif not seen:
             return values
         # Zero is represented exactly, as in the graph.
         low, high = self.low.clamp(max=0.0), self.high.clamp(min=0.0)
@@ -67,8 +68,7 @@ class Range(nn.Module):
         zero_point = torch.zeros_like(scale) if self.symmetric else (-low / scale).round().clamp(lowest, highest)
         return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero_point.int(), lowest, highest)
 
-    def _track(self, values: Tensor) -> None:
-        share = 1 - DECAY if int(self.seen) else 1.0
+    def _track(self, values: Tensor, share: float) -> None:
         for average, extreme in zip((self.low, self.high), torch.aminmax(values), strict=True):
             average.lerp_(extreme, share)
         self.seen += 1
