@@ -11,9 +11,17 @@ from visiondeploy.types import Array, Task
 
 
 def forward(module: nn.Module, task: Task, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Run `module` without gradients, on the device of its weights. Outputs are float32, under the task's names."""
+    """Run `module` without gradients, on the device of its weights. Outputs have the task's names.
+
+    Those of any floating type become float32.
+    """
     device = next(module.parameters()).device
     with torch.inference_mode():
         found = module(*(torch.from_numpy(feeds[name]).to(device) for name in task.inputs))
     tensors: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
-    return {name: tensor.float().cpu().numpy() for name, tensor in zip(task.outputs, tensors, strict=True)}
+    return {name: _array(tensor) for name, tensor in zip(task.outputs, tensors, strict=True)}
+
+
+def _array(tensor: Tensor) -> Array:
+    found: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+    return found

@@ -24,6 +24,7 @@ OF_TORCH = {
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
     "visiondeploy.models.resume",
+    "visiondeploy.models.served",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",
     "visiondeploy.models.unet",

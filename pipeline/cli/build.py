@@ -20,18 +20,26 @@ if TYPE_CHECKING:
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
-    out: Path | None, precision: str | None, backend: str | None, strict: bool | None, as_json: bool, **shared: Any
+    out: Path | None,
+    precision: str | None,
+    backend: str | None,
+    io: str | None,
+    strict: bool | None,
+    as_json: bool,
+    **shared: Any,
 ) -> None:
     """Train or load a network, export it, bring it to a precision, compile engines and measure them.
 
     \b
     deploy build --model unet --precision fp16
     deploy build --model unet --dataset folder:../data/camvid --precision int8 --backend openvino
+    deploy build --model unet --precision int8 --io uint8
     deploy build --recipe mine.toml --set train.steps=4000
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    recipe = recipe_of(shared, {"precision": precision, "backend": backend, "limits.strict": strict})
+    engine = {"precision": precision, "backend": backend, "export.io": io}
+    recipe = recipe_of(shared, {**engine, "limits.strict": strict})
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:

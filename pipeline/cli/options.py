@@ -69,6 +69,11 @@ def recipe_options(command: Command) -> Command:
 PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
     click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
+    click.option(
+        "--io",
+        metavar="TYPE",
+        help="float32: normalised images in, logits out. uint8: raw images N×H×W×3 in, class maps N×H×W out.",
+    ),
 )
 
 
