@@ -28,6 +28,7 @@ OF_TORCH = {
     "visiondeploy.models.monitor",
     "visiondeploy.models.qat",
     "visiondeploy.models.resume",
+    "visiondeploy.models.served",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",
     "visiondeploy.models.unet",

@@ -78,7 +78,7 @@ def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: Expo
     axes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     if settings.dynamic_size:
         axes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -139,7 +139,7 @@ def to_torchscript(module: nn.Module, size: tuple[int, int], path: Path) -> str:
     import torch
 
     example: Tensor = torch.zeros(1, 3, *size)
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         try:
             scripted: Any = torch.jit.script(module.eval())
             how = "script"
@@ -151,7 +151,7 @@ def to_torchscript(module: nn.Module, size: tuple[int, int], path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """The exporters talk to stdout and through warnings; stdout is for data, and TorchScript's age is known."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
