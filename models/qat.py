@@ -69,8 +69,9 @@ class Range(nn.Module):
         return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero_point.int(), lowest, highest)
 
     def _track(self, values: Tensor, share: float) -> None:
-        for average, extreme in zip((self.low, self.high), torch.aminmax(values), strict=True):
-            average.lerp_(extreme, share)
+        # torch.aminmax would copy what has its channels last: 15 times slower.
+        self.low.lerp_(values.amin(), share)
+        self.high.lerp_(values.amax(), share)
         self.seen += 1
 
 
