@@ -7,8 +7,9 @@ The rounding has the gradient of the identity, and none where it clips: the stra
 `calibration/placement.py` and `calibration/qdq.py` round in the graph:
 
     weights      of every convolution but a grouped transposed one: symmetric, a scale for each output channel
-    activations  what such a convolution reads, and before it each branch of a concat, each operand of a sum and what
-                 an average pooling reads, a scale each; what the last convolution gives stays float
+    activations  what such a convolution reads, and before it each branch of a concat that others read as well or no
+                 convolution gives, each operand of a sum and what an average pooling reads, a scale each; what the
+                 last convolution gives stays float
 
 In the graph batch norm is folded into the weights. Here it is not, and need not be: it multiplies all weights of an
 output channel by one factor, and so their scale, and the codes stay what they are. That holds for running statistics
