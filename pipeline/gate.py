@@ -28,7 +28,8 @@ def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float |
     """PASS where the SQNR reaches `sqnr_db` decibels and, if `pixels` is given, that share of the classes agrees."""
     limit = f"SQNR ≥ {sqnr_db:g} dB"
     good = found.exact or (found.sqnr_db is not None and found.sqnr_db >= sqnr_db)
-    measured = "equal" if found.exact else "not finite" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
+    unknown = "not finite" if found.outputs == "values" else "class maps, which have none"
+    measured = "equal" if found.exact else unknown if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
     if pixels is not None and found.pixels is not None:
         limit += f", {pixels:.2%} of pixels agree"
         good = good and found.pixels >= pixels
