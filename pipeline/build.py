@@ -73,7 +73,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     if until in {"compile", "measure"}:
         wrapping = Wrapping(ledger)
         wrapped = wrapping.wrapped(network, exported, ready)
-        places |= {wrapping.place(backend.name): wrapped[backend.name] for backend in plan.backends if wrapped}
+        places |= wrapping.places(wrapped)
         engines = walk.compile(network, exported, ready, wrapped)
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":

@@ -41,12 +41,15 @@ class Wrapping:
             if source is None:
                 raise RuntimeError(f"no graph was made for backend {backend.name}")
             if (kind, source.digest) not in made:
-                made[kind, source.digest] = self._wrap(source, kind, self.place(backend.name))
+                made[kind, source.digest] = self._wrap(source, kind, self._place(backend.name))
             found[backend.name] = made[kind, source.digest]
         return found
 
-    def place(self, backend: str) -> str:
-        """The folder of a build in which lies what a backend compiles."""
+    def places(self, wrapped: Mapping[str, Artifact]) -> dict[str, Artifact]:
+        """Where in a build's folder they lie. A network is among the engines: it is its own."""
+        return {self._place(name): found for name, found in wrapped.items() if BACKENDS[name].source != "network"}
+
+    def _place(self, backend: str) -> str:
         plan, io = self.plan, self.plan.served.io
         kind = BACKENDS[backend].source
         if kind != "onnx":
