@@ -40,6 +40,7 @@ OF_ONNX = {
     "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.kernels",
+    "visiondeploy.calibration.layers",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
@@ -47,6 +48,7 @@ OF_ONNX = {
     "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.rewrite",
     "visiondeploy.calibration.search",
+    "visiondeploy.calibration.sensitivity",
 }
 
 IMPORT_ALL = """
