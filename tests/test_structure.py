@@ -29,6 +29,7 @@ OF_TORCH = {
     "visiondeploy.models.monitor",
     "visiondeploy.models.qat",
     "visiondeploy.models.resume",
+    "visiondeploy.models.served",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",
     "visiondeploy.models.unet",
@@ -39,6 +40,8 @@ OF_ONNX = {
     "visiondeploy.calibration.codes",
     "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
+    "visiondeploy.calibration.kernels",
+    "visiondeploy.calibration.layers",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
@@ -46,6 +49,7 @@ OF_ONNX = {
     "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.rewrite",
     "visiondeploy.calibration.search",
+    "visiondeploy.calibration.sensitivity",
 }
 
 IMPORT_ALL = """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
+from visiondeploy.pipeline.backends.openvino_session import OpenVinoSession, compiled, read, reason
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
-from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+from visiondeploy.types import Array, Layer, Precision, Realised, Session
 
 MODEL = "model.xml"
 ONNX = "model.onnx"
@@ -43,7 +44,7 @@ class OpenVinoBackend(HostBackend):
         try:
             model = ov.Core().read_model(source / ONNX)
         except RuntimeError as error:
-            raise InputError(f"OpenVINO does not read {ONNX}: {_reason(error)}") from None
+            raise InputError(f"OpenVINO does not read {ONNX}: {reason(error)}") from None
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
         # OpenVINO merges names where it merges nodes; the graph's own names are what callers know.
         names = io_names(source / ONNX)
@@ -51,14 +52,15 @@ class OpenVinoBackend(HostBackend):
         (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
     def load(self, folder: Path, threads: int) -> Session:
-        """A compiled model with one stream, for latency."""
+        """A session with one stream, for latency. It is compiled for batches of one, and for what it is fed."""
         description = _description(folder)
-        return OpenVinoSession(_compiled(folder / MODEL, threads), description["inputs"], description["outputs"])
+        return OpenVinoSession(read(folder / MODEL), threads, description["inputs"], description["outputs"])
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
-        """The layers of OpenVINO's execution graph with the precision that it names for each."""
+        """The layers of OpenVINO's execution graph for these feeds with the precision that it names for each."""
         layers = []
-        for node in _compiled(folder / MODEL, threads).get_runtime_model().get_ops():
+        shapes = {name: feed.shape for name, feed in feeds.items()}
+        for node in compiled(read(folder / MODEL), threads, shapes).get_runtime_model().get_ops():
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else ""
             if kind in LAYERS:
@@ -73,64 +75,3 @@ def _description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / DESCRIPTION} cannot be read ({error}): build the engine anew.") from None
     return found
-
-
-def _compiled(path: Path, threads: int) -> Any:
-    import openvino as ov
-
-    settings = {
-        # The default hint may be bfloat16: then an fp32 engine would not compute in fp32.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-    }
-    try:
-        return ov.Core().compile_model(path, "CPU", settings)
-    except RuntimeError as error:
-        raise InputError(f"OpenVINO does not load {path.name}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The last line that says something: OpenVINO puts its own source positions first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-class OpenVinoSession:
-    """A compiled model as a session."""
-
-    def __init__(self, compiled: Any, inputs: list[str], outputs: list[str]) -> None:
-        self._request = compiled.create_infer_request()
-        self._inputs = {name: _port(compiled.inputs, name) for name in inputs}
-        self._outputs = {name: _port(compiled.outputs, name) for name in outputs}
-        self.inputs = tuple(_tensor(name, port) for name, port in self._inputs.items())
-        self.outputs = tuple(_tensor(name, port) for name, port in self._outputs.items())
-
-    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. The inputs are read in place, the outputs copied out."""
-        named = {self._inputs[name]: feed for name, feed in feeds.items()}
-        found = self._request.infer(named, share_inputs=True, share_outputs=False)
-        return {name: found[port] for name, port in self._outputs.items()}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._request = None
-        self._inputs, self._outputs = {}, {}
-
-
-def _port(ports: Any, name: str) -> Any:
-    """The input or output that carries a name of the graph. Raises `InputError`."""
-    for port in ports:
-        if name in port.get_names():
-            return port
-    raise InputError(f"the engine has no input or output '{name}': build it anew.")
-
-
-def _tensor(name: str, port: Any) -> TensorSpec:
-    shape = tuple(
-        axis.get_length() if axis.is_static else f"axis{number}" for number, axis in enumerate(port.get_partial_shape())
-    )
-    return TensorSpec(name, str(port.get_element_type().to_dtype()), shape)

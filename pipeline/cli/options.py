@@ -78,6 +78,11 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
     click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
     click.option(
+        "--io",
+        metavar="TYPE",
+        help="float32: normalised images in, logits out. uint8: raw images N×H×W×3 in, class maps N×H×W out.",
+    ),
+    click.option(
         "--target",
         "targets",
         multiple=True,
@@ -109,6 +114,7 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
         "calibration.mixed": None if max_drop is None else True,
         "calibration.ranges": given.pop("ranges"),
         "qat.steps": given.pop("qat"),
+        "export.io": given.pop("io"),
         "engine.targets": given.pop("targets") or None,
         "engine.allow_fallback": given.pop("allow_fallback") or None,
     }

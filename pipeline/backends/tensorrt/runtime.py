@@ -7,6 +7,7 @@ beside it shares its memory, and no second context costs some.
 from __future__ import annotations
 
 import statistics
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.pipeline.backends.tensorrt.builder import logger
 from visiondeploy.pipeline.backends.tensorrt.device import library
 from visiondeploy.pipeline.backends.tensorrt.flavour import Flavour
@@ -39,7 +41,7 @@ class _Buffer:
 
 
 class TensorRtSession:
-    """A deserialised engine. Of one thread, as TensorRT's execution context is."""
+    """A deserialised engine. Threads may share it; one is served after the other, as there is one execution context."""
 
     def __init__(self, flavour: Flavour, data: bytes, sidecar: Sidecar) -> None:
         """Raises `InputError` where TensorRT does not take the plan."""
@@ -50,6 +52,8 @@ class TensorRtSession:
         self._ports = {port.name: port for port in (*sidecar.inputs, *sidecar.outputs)}
         self._profile = {name: Profile(found.min, found.opt, found.max) for name, found in sidecar.profiles[0].items()}
         self.inputs, self.outputs = (tuple(map(_spec, ports)) for ports in (sidecar.inputs, sidecar.outputs))
+        self._accept = Inputs(self.inputs).accept
+        self._lock = threading.Lock()
         self._shapes: Shapes = {}
         self._buffers: dict[str, _Buffer] = {}
         self._graph: CudaGraph | None = None
@@ -71,8 +75,18 @@ class TensorRtSession:
             raise
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Copy in, run once, copy out. Raises `InputError` for shapes that the engine's profile does not hold."""
-        shapes = {spec.name: tuple(feeds[spec.name].shape) for spec in self.inputs}
+        """Copy in, run once, copy out.
+
+        Raises `UsageError` for feeds that do not fit, `InputError` for shapes that the engine's profile does not hold.
+        """
+        accepted = self._accept(feeds)
+        with self._lock:
+            if self._context is None:
+                raise RuntimeError("the session is closed")
+            return self._run(accepted)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        shapes = {name: tuple(feed.shape) for name, feed in feeds.items()}
         start, fed, computed, end = self._marks
         with self._current():
             if shapes != self._shapes:
@@ -111,7 +125,7 @@ class TensorRtSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with self._current():
+        with self._lock, self._current():
             self._release_buffers()
             # In this order: TensorRT's objects do not hold each other.
             self._context = None

@@ -7,13 +7,14 @@ expected of them, and how fast, only a GPU can show.
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from visiondeploy.errors import InputError
+from visiondeploy.errors import InputError, UsageError
 from visiondeploy.pipeline.backends.tensorrt import runtime as module
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
 from visiondeploy.pipeline.backends.tensorrt.graph import CudaGraph
@@ -286,6 +287,29 @@ class TestBadInput:
         with session() as made, pytest.raises(InputError, match="the engine does not run"):
             made.infer(feeds(1))
         assert gpu.stack == []
+
+    def test_feeds_that_do_not_fit_are_refused(self, gpu) -> None:
+        with session() as made:
+            for wrong in ({}, {"img": feeds(1)["image"]}, {"image": feeds(1)["image"].astype(np.float64)}):
+                with pytest.raises(UsageError):
+                    made.infer(wrong)
+        assert "H2D" not in gpu.done
+
+
+def test_threads_may_share_it(gpu) -> None:
+    def repeat(number: int) -> bool:
+        return all((made.infer(feeds(1 + number, number))["logits"] == 2 * number).all() for _ in range(50))
+
+    with session() as made, ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(repeat, range(4)))
+    assert gpu.stack == []
+
+
+def test_is_closed_when_it_was_left(gpu) -> None:
+    with session() as made:
+        made.infer(feeds(1))
+    with pytest.raises(RuntimeError, match="the session is closed"):
+        made.infer(feeds(1))
 
 
 def test_what_was_taken_is_given_back(gpu) -> None:
