@@ -19,6 +19,7 @@ import onnx
 from visiondeploy.calibration.codes import replace_constant
 from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
 from visiondeploy.calibration.statistics import TensorStatistics
+from visiondeploy.errors import InputError
 from visiondeploy.types import Array
 
 HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool")
@@ -39,14 +40,6 @@ _SMALLEST = 2.0**-12  # of the tensor's range: what hardly moved in calibration 
 
 
 @dataclass(frozen=True, slots=True)
-class Equalised:
-    """The equalised graph, and the tensors whose channels were scaled; what was observed of those has changed."""
-
-    model: onnx.ModelProto
-    tensors: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Pair:
     """Two convolutions with nothing but homogeneous operators between, and the tensor that the second reads."""
 
@@ -60,10 +53,10 @@ def tensors_to_equalise(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(pair.tensor for pair in _pairs(GraphIndex(model.graph)))
 
 
-def equalise(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics]) -> Equalised:
-    """Scale channels between convolutions where that makes an activation's rounding error markedly smaller.
+def equalising_scales(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
+    """By what to divide the channels of which tensor, float64 of C each, to make its rounding error markedly smaller.
 
-    `model` has batch norm folded and is not changed. With a range r of each channel of the activation and the
+    `model` has batch norm folded. With a range r of each channel of the activation and the
     largest weight w that reads it, the scale is s = √(r / w), after which both are √(r·w). The paper takes for
     r the range of W₁'s rows. Here those have scales of their own, by output channel, so that nothing is gained
     on them: it is the activation whose channels share one scale. (With the observed range in the place of the
@@ -72,31 +65,58 @@ def equalise(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics])
 
     Raises `InputError` where the statistics are of no value, or of one that is NaN or infinite.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    index = GraphIndex(result.graph)
+    index = GraphIndex(model.graph)
     pairs = _pairs(index)
     weights = {node.input[1]: _copy(index, node.input[1]) for pair in pairs for node in (pair.first, pair.second)}
-    biases = {pair.first.input[2]: _copy(index, pair.first.input[2]) for pair in pairs if _has_bias(pair.first)}
     ranges = {pair.tensor: _channel_ranges(statistics[pair.tensor]) for pair in pairs}
     chosen = [pair for pair in pairs if _gain(pair.second, weights[pair.second.input[1]], ranges[pair.tensor])]
+    scales = {pair.tensor: np.ones_like(ranges[pair.tensor]) for pair in chosen}
     for _ in range(SWEEPS):
         moved = 0.0
         for pair in chosen:
             scale = _scale(pair.second, weights[pair.second.input[1]], ranges[pair.tensor])
             ranges[pair.tensor] /= scale
-            _blocks(pair.first, weights[pair.first.input[1]])[...] /= _over_outputs(pair.first, scale)
-            _blocks(pair.second, weights[pair.second.input[1]])[...] *= _over_inputs(pair.second, scale)
-            if _has_bias(pair.first):
-                biases[pair.first.input[2]] /= scale
+            scales[pair.tensor] *= scale
+            _rescale(pair, weights, scale)
             moved = max(moved, float(np.abs(scale - 1).max()))
         # A scale changes the rows of W₁, and with them the ranges that W₁'s own input is weighed against.
         if moved < TOLERANCE:
             break
-    if chosen:
-        for name, value in (weights | biases).items():
-            replace_constant(result.graph, name, value)
-    return Equalised(result, tuple(pair.tensor for pair in chosen))
+    return scales
+
+
+def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
+    """The graph with the channels of the tensors in `scales` divided by those; `model` is not changed.
+
+    Raises `InputError` where a tensor is not one of `tensors_to_equalise`, or has another number of channels.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    index = GraphIndex(result.graph)
+    pairs = {pair.tensor: pair for pair in _pairs(index)}
+    if unknown := sorted(set(scales) - set(pairs)):
+        raise InputError(f"the graph has no channels to scale at the tensor {unknown[0]}.")
+    constants: dict[str, Array] = {}
+    for tensor, scale in scales.items():
+        pair = pairs[tensor]
+        bias = [pair.first.input[2]] if _has_bias(pair.first) else []
+        for name in (pair.first.input[1], pair.second.input[1], *bias):
+            constants.setdefault(name, _copy(index, name))
+        channels = _channels(pair.first, constants[pair.first.input[1]])
+        if scale.shape != (channels,):
+            raise InputError(f"the tensor {tensor} has {channels} channels, not {scale.size} as the scales say.")
+        _rescale(pair, constants, scale)
+        for name in bias:
+            constants[name] /= scale
+    for name, value in constants.items():
+        replace_constant(result.graph, name, value)
+    return result
+
+
+def _rescale(pair: _Pair, weights: Mapping[str, Array], scale: Array) -> None:
+    """Divide the channels between a pair's convolutions, whose weights are written to."""
+    _blocks(pair.first, weights[pair.first.input[1]])[...] /= _over_outputs(pair.first, scale)
+    _blocks(pair.second, weights[pair.second.input[1]])[...] *= _over_inputs(pair.second, scale)
 
 
 def _pairs(index: GraphIndex) -> list[_Pair]:
@@ -143,6 +163,11 @@ def _blocks(node: onnx.NodeProto, weight: Array) -> Array:
     """A view by group: group × out × in × kernel for Conv, group × in × out × kernel for ConvTranspose."""
     groups = attributes(node).get("group", 1)
     return weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+
+
+def _channels(node: onnx.NodeProto, weight: Array) -> int:
+    """How many channels a convolution gives."""
+    return int(weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * attributes(node).get("group", 1))
 
 
 def _over_outputs(node: onnx.NodeProto, scale: Array) -> Array:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -54,6 +56,19 @@ class Histogram:
         zeros = flat.size - int(np.count_nonzero(flat))
         self._counts[BINS] -= zeros
         self.zeros += zeros
+
+    def state(self) -> dict[str, Array]:
+        """All that there is to know of it, as arrays by name, to be given to `from_state`."""
+        scalars = {"exponent": self._exponent, "zeros": self.zeros}
+        return {"counts": self._counts.copy(), **{name: np.asarray(value) for name, value in scalars.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Array]) -> Self:
+        """The histogram that gave `state`."""
+        made = cls()
+        made._counts = np.array(state["counts"], dtype=np.int64)
+        made._exponent, made.zeros = int(state["exponent"]), int(state["zeros"])
+        return made
 
     def _widen(self, reach: float) -> None:
         """Double the width until BINS·width > reach."""

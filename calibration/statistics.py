@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 import numpy as np
 
 from visiondeploy.calibration.histogram import Histogram
@@ -53,6 +56,31 @@ class TensorStatistics:
         self._sums = sums if self._sums is None else self._sums + sums
         self._per_channel += values.size // sums.size
         self.histogram.update(values)
+
+    def state(self) -> dict[str, Array]:
+        """All that there is to know, as arrays by name, to be given to `from_state`."""
+        own = {
+            "average": np.asarray([self.average_low, self.average_high]),
+            "low": self._low.copy(),
+            "high": self._high.copy(),
+            "sums": np.asarray([] if self._sums is None else self._sums, dtype=np.float64),
+            "per_channel": np.asarray(self._per_channel),
+        }
+        return own | {f"histogram.{name}": value for name, value in self.histogram.state().items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Array]) -> Self:
+        """The statistics that gave `state`."""
+        made = cls()
+        prefix = "histogram."
+        made.histogram = Histogram.from_state(
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        )
+        made.average_low, made.average_high = (float(value) for value in state["average"])
+        made._low, made._high = np.array(state["low"]), np.array(state["high"])
+        made._sums = np.array(state["sums"]) if state["sums"].size else None
+        made._per_channel = int(state["per_channel"])
+        return made
 
     @property
     def channel_mean(self) -> Array:

@@ -1,4 +1,4 @@
-"""Losses of segmentation training. Logits are N×C×H×W, targets N×H×W int64."""
+"""Losses of segmentation training, all of them scalars. Logits are N×C×H×W, targets N×H×W int64."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def segmentation_loss(
         terms["dice"] = dice * soft_dice(logits, target, ignore_index)
     total = torch.stack(list(terms.values())).sum() if terms else logits.sum() * 0.0
     return {"loss": total, **terms}
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """T²·KL(teacher ‖ student) of the classes' distributions at temperature T, in nats, mean over all pixels.
+
+    Hinton, Vinyals and Dean 2015, arXiv:1503.02531: with T² the gradient's size does not depend on T.
+    """
+    teacher, student = ((given / temperature).log_softmax(dim=1) for given in (taught, logits))
+    return temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1).mean()

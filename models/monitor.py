@@ -54,21 +54,23 @@ class Monitor:
         module.train(was_training)
 
 
-def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, Tensor], None]:
+def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:
     """A hook that keeps the first output of a block. It returns nothing: what a hook returns replaces the output."""
 
-    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        features.setdefault(name, output.detach())
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        # A block may give several tensors, as a dictionary.
+        if isinstance(output, Tensor):
+            features.setdefault(name, output.detach())
 
     return hook
 
 
 def _blocks(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The children of a network, with lists of blocks opened: the level at which people speak of it."""
+    """The children of a network, with what holds blocks opened: the level at which people speak of it."""
     found: list[tuple[str, nn.Module]] = []
     for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList):
-            found += [(f"{name}.{index}", block) for index, block in enumerate(child)]
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            found += [(f"{name}.{place}", block) for place, block in child.named_children()]
         else:
             found.append((name, child))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,9 @@ class TrainSettings(Settings):
     `save_every` count steps, 0 for only at the end.
     """
 
+    section: ClassVar[str] = "train"
+    """Where they stand in a recipe, for messages."""
+
     steps: Annotated[int, Field(ge=0)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 8
     height: Annotated[int, Field(ge=1)] | None = None
@@ -68,3 +71,26 @@ class TrainSettings(Settings):
         if self.cross_entropy == 0 and self.dice == 0:
             raise ValueError("cross_entropy and dice are both 0, so that nothing is learnt: give one a weight above 0")
         return self
+
+
+class QatSettings(TrainSettings):
+    """Fine-tuning for int8 with fake quantisation (`models/qat.py`); the float network teaches (`models/distilled.py`).
+
+    `steps` 0 leaves it out. `temperature` softens the classes' distributions that are compared; `task_weight` is the
+    weight of the task's own loss beside that comparison, and with 0 no labels are needed. Ranges of activations are
+    tracked but for the last `freeze_share` of the steps.
+    """
+
+    section: ClassVar[str] = "qat"
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    schedule: Literal["one-cycle", "cosine"] = "cosine"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    task_weight: Annotated[float, Field(ge=0)] = 0.1
+    freeze_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+
+    @property
+    def tracked(self) -> int:
+        """The steps in which ranges are tracked."""
+        return max(1, self.steps - round(self.steps * self.freeze_share))

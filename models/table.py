@@ -23,16 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NetworkEntry:
-    """Where a network lives and what it is for. `settings` is the name of its options' class."""
+    """Where a network lives and what it is for. `settings` is the name of its options' class.
+
+    `smallest_batch` is how many images a step of training needs: batch norm of one value learns nothing.
+    """
 
     module: str
     settings: str
     task: str
     summary: str
+    smallest_batch: int = 1
 
 
 NETWORKS: dict[str, NetworkEntry] = {
     "unet": NetworkEntry("visiondeploy.models.unet", "UNetSettings", "segmentation", "UNet, Ronneberger et al. 2015"),
+    "deeplabv3": NetworkEntry(
+        "visiondeploy.models.deeplabv3",
+        "DeepLabV3Settings",
+        "segmentation",
+        "torchvision's DeepLabV3, Chen et al. 2017",
+        smallest_batch=2,
+    ),
 }
 
 
@@ -40,6 +51,17 @@ def check_name(architecture: str) -> None:
     """Raise `UsageError` for a network that is not in the table."""
     if architecture not in NETWORKS:
         raise unknown_name("network", architecture, NETWORKS)
+
+
+def check_batch(architecture: str, batch_size: int) -> None:
+    """Raise `UsageError` for a batch that the network does not train with, or a network that is not in the table."""
+    check_name(architecture)
+    smallest = NETWORKS[architecture].smallest_batch
+    if batch_size < smallest:
+        raise UsageError(
+            f"train.batch_size is {batch_size}, but network '{architecture}' trains with {smallest} images or more, as "
+            "its batch norm compares them: raise it, or take a checkpoint with --checkpoint."
+        )
 
 
 def settings_of(architecture: str, options: Mapping[str, Any]) -> Settings:

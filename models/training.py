@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
@@ -42,7 +43,7 @@ class Objective(Protocol):
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]: ...
 
-    def loss(self, module: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]: ...
+    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def train(
     `work` is kept by the caller between runs; `log` receives TensorBoard events. Raises `InputError`
     where the loss stops being a number.
     """
+    # What ran before in this process may have had another precision, of which Accelerate keeps one.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=_mixed_precision(settings), cpu=not torch.cuda.is_available())
     module: nn.Module = network.module.train()
     if settings.channels_last:
@@ -133,7 +136,7 @@ def train(
             losses = {name: float(term.detach()) for name, term in terms.items()}
             if not math.isfinite(losses["loss"]):
                 raise InputError(
-                    f"training: the loss is {losses['loss']} at step {step}; lower train.learning_rate "
+                    f"training: the loss is {losses['loss']} at step {step}; lower {settings.section}.learning_rate "
                     f"(it was {settings.learning_rate:g}) or look at the data."
                 )
             monitor.scalars(step, "train", {**losses, "learning_rate": rate})

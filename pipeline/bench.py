@@ -23,8 +23,9 @@ from visiondeploy.pipeline.files import is_temporary, resource_error, write_atom
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, read_build, verify
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import Recipe
+from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
-from visiondeploy.types import Dataset, Realised
+from visiondeploy.types import Dataset, Precision, Realised
 
 REPORT = "report.json"
 
@@ -89,7 +90,7 @@ def bench(
         environment=capture(threads),
         rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
-        notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
+        notes=(*notes, *gate.notes(first.record.spec, trained)),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,6 +177,8 @@ def _difference(one: BuildRecord, other: BuildRecord) -> str | None:
         return "other weights"
     if one.spec.input != other.spec.input:
         return "another input size"
+    if one.spec.io != other.spec.io:
+        return f"other inputs and outputs ({other.spec.io}, not {one.spec.io})"
     if one.validation != other.validation:
         return "other validation data"
     return None
@@ -253,6 +256,7 @@ def _contender(build: _Build, engine: Engine) -> Contender:
         size_bytes=engine.size_bytes,
         parameters=build.record.parameters,
         realised=Realised(engine.layers, engine.stored),
+        notes=qat.notes(build.recipe.qat) if engine.precision is Precision.INT8 else (),
     )
 
 

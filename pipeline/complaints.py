@@ -226,7 +226,9 @@ def _unknown(keys: Keys, path: Keypath, value: object, origins: Origins) -> str:
     # Right, but in the wrong section; misspelt in its section; misspelt and in the wrong section.
     elsewhere = [key for key in known if key.rsplit(".", 1)[-1] == path[-1]]
     near = (
-        difflib.get_close_matches(found, elsewhere, n=1, cutoff=0)
+        difflib.get_close_matches(found, elsewhere, n=1, cutoff=0.85)
+        # Of training and fine-tuning, which share most of their keys, the first.
+        or elsewhere[:1]
         or [dotted((*parent, name)) for name in difflib.get_close_matches(str(path[-1]), beside, n=1)]
         or difflib.get_close_matches(found, known, n=1, cutoff=0.75 if len(path) == 1 else 0.85)
     )

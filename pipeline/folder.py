@@ -1,10 +1,12 @@
 """A build on disk: a folder with the artifacts of one recipe, and `build.json`, which is written last.
 
 build.json           the report, and under "build" the recipe, the stages, parity and every file's digest
-network/             checkpoint and TensorBoard events
+network/             checkpoint and TensorBoard events; what engines are compared with
+network-qat/         the same of the network fine-tuned for int8, if it was: what engines are made from
 onnx-fp32/           model.onnx, model.pt (TorchScript)
 onnx-fp16/           model.onnx in half precision
-onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme, one for each that a backend names
+onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme and its ranges.json, one for each that a backend names
+…-uint8/             what takes raw images, made of the one before; then engines/pytorch is the baseline
 engines/BACKEND/     what the backend loads
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,27 +10,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visiondeploy.benchmarks.accuracy import chosen
+from visiondeploy.benchmarks.accuracy import chosen as spread
 from visiondeploy.benchmarks.environment import capture, has_vnni
 from visiondeploy.benchmarks.report.schema import Environment
 from visiondeploy.calibration.observers import observer_of
+from visiondeploy.calibration.ranges import Ranges, parse_ranges
 from visiondeploy.calibration.schemes import SCHEMES, scheme_of
-from visiondeploy.errors import BackendUnavailable, UsageError
+from visiondeploy.calibration.sets import pool
+from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_name
+from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import Recipe
-from visiondeploy.types import Dataset
+from visiondeploy.pipeline.stages.mix import Part
+from visiondeploy.pipeline.stages.sample import CalibrationSet
+from visiondeploy.types import Dataset, Precision
 
 if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
 
 
-Until = Literal["train", "export", "compile", "measure"]
+Until = Literal["train", "export", "quantise", "compile", "measure"]
 """The last stage of a build."""
+
+LARGEST_RANGES = 64 << 20
+"""Bytes of a ranges file that is read."""
 
 
 def file_name(text: str) -> str:
@@ -48,13 +57,29 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            if self.recipe.train.steps:
+                check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
             observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
             scheme_of(self.recipe.calibration.scheme)
-        for split in dict.fromkeys((data.train, data.val, data.calibration)):
-            self.dataset.split(split)
+        if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
+            raise UsageError(
+                f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
+                f"{self.recipe.precision}: add --precision int8, or leave --qat away."
+            )
+        if data.sensitivity == data.val:
+            raise UsageError(
+                f"data.sensitivity is '{data.val}', as data.val is: what is chosen on a split cannot be confirmed on "
+                "it; name another one, or leave it away."
+            )
+        for split in dict.fromkeys((data.train, data.val, data.calibration, data.sensitivity)):
+            if split is not None:
+                self.dataset.split(split)
+        _ = self.ranges
         _ = self.spec, self.backends
+        if self.serves:
+            _ = self.served_task
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -112,7 +137,8 @@ class Plan:
                     "give this one the same ignore_index."
                 )
             size = {"height": wanted[0], "width": wanted[1]}
-            return spec.model_copy(update={"input": spec.input.model_copy(update=size)})
+            # A served network is one all the same.
+            return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
         height, width = recipe.input.height, recipe.input.width
         if height is None or width is None:
             first = self.dataset.split(recipe.data.train)[0].image.shape
@@ -129,13 +155,27 @@ class Plan:
 
     def name(self, until: Until) -> str:
         """The name of the build's folder. What ends early has one of its own, so as not to replace a whole build."""
-        ends = {"train": "network", "export": "onnx"}
+        ends = {"train": "network", "export": "onnx", "quantise": f"{self.recipe.precision}-calibration"}
         parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
+        if self.serves and until not in ends:
+            parts.append(self.served.io)
         if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
+        if self.recipe.qat.steps and until != "train":
+            parts.append("qat")
         if self.dataset.name == "synthetic":
             parts.remove("synthetic")
         return "-".join(parts)
+
+    @cached_property
+    def served(self) -> NetworkSpec:
+        """What is known of the engines, and of the baseline: the network, with the inputs and outputs of its graph."""
+        return self.spec.model_copy(update={"io": self.recipe.export.io})
+
+    @property
+    def serves(self) -> bool:
+        """Whether the engines have other inputs and outputs than the network."""
+        return self.served.io != self.spec.io
 
     @cached_property
     def task(self) -> Task:
@@ -145,16 +185,63 @@ class Plan:
         return task_of(self.spec)
 
     @cached_property
+    def served_task(self) -> Task:
+        """The task of the engines."""
+        from visiondeploy.models.tasks.table import task_of
+
+        return task_of(self.served)
+
+    @cached_property
     def samples(self) -> list[Mapping[str, Array]]:
         """The feeds that parity is measured on: images spread over the validation split."""
+        return self._feeds(self.task)
+
+    @cached_property
+    def served_samples(self) -> list[Mapping[str, Array]]:
+        """The same images as the engines take them."""
+        return self._feeds(self.served_task)
+
+    def _feeds(self, task: Task) -> list[Mapping[str, Array]]:
         split = self.dataset.split(self.recipe.data.val)
-        indices = chosen(len(split), self.recipe.limits.parity_images)
-        return [self.task.preprocess([split[index].image]) for index in indices]
+        indices = spread(len(split), self.recipe.limits.parity_images)
+        return [task.preprocess([split[index].image]) for index in indices]
 
     @cached_property
     def validation(self) -> str:
         """The digest of the validation split, which parity and quality are measured on."""
         return self.dataset.digest(self.recipe.data.val)
+
+    @cached_property
+    def ranges(self) -> tuple[Ranges, str] | None:
+        """The ranges that the recipe names, with the digest of their file; None where images are to be observed."""
+        if self.recipe.calibration.ranges is None:
+            return None
+        path = Path(self.recipe.calibration.ranges)
+        try:
+            text = read_bytes(path, LARGEST_RANGES)
+        except OSError as error:
+            raise InputError(
+                f"calibration.ranges: {path} cannot be read ({error.strerror}): name a ranges.json that "
+                "`deploy calibrate` wrote."
+            ) from None
+        return parse_ranges(text, str(path)), hashlib.sha256(text).hexdigest()
+
+    def judged(self, chosen: CalibrationSet) -> Part:
+        """The images that calibration.mixed judges by: none that is calibrated with or confirmed on."""
+        wanted, data = self.recipe.calibration.mixed_images, self.recipe.data
+        if data.sensitivity is not None:
+            split = self.dataset.split(data.sensitivity)
+            return Part(split, tuple(spread(len(split), wanted)))
+        split = self.dataset.split(data.calibration)
+        used = {*chosen.images, *chosen.held_back}
+        order = pool(len(split), self.recipe.calibration.seed)
+        free = [index for index in order if index not in used][:wanted]
+        if len(free) < 2:
+            raise UsageError(
+                f"calibration.mixed needs images to judge by, but all {len(split)} of the split '{split.name}' are "
+                "calibrated with: name another split with data.sensitivity, or lower calibration.images."
+            )
+        return Part(split, tuple(sorted(free)))
 
     def weight_bits(self, scheme: str) -> int:
         """Bits of int8 weights: what the recipe says, or the scheme, or what this CPU multiplies without saturating."""
@@ -167,3 +254,12 @@ class Plan:
         """The name of the Q/DQ scheme that a backend gets: what the recipe says, or what the backend names."""
         wanted = self.recipe.calibration.scheme
         return (backend.scheme or "cpu") if wanted == "auto" else wanted
+
+    @cached_property
+    def codes(self) -> tuple[int, bool]:
+        """What one network is fine-tuned for that all backends get: bits of weights, and whether codes are symmetric.
+
+        What one scheme needs and the others do not is learnt for all.
+        """
+        schemes = {self.scheme(backend) for backend in self.backends}
+        return min(map(self.weight_bits, schemes)), any(SCHEMES[scheme].target.symmetric for scheme in schemes)

@@ -23,7 +23,8 @@ from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.reading import parse_toml, read_toml
-from visiondeploy.models.settings import AugmentSettings, TrainSettings
+from visiondeploy.models.settings import AugmentSettings, QatSettings, TrainSettings
+from visiondeploy.models.spec import Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.toml import write_toml
 from visiondeploy.types import Precision, Settings
@@ -58,12 +59,17 @@ class ModelSettings(Settings):
 
 
 class DataSettings(Settings):
-    """The data set: its name in the table of data sets, its own options, and which split is for what."""
+    """The data set: its name in the table of data sets, its own options, and which split is for what.
+
+    `sensitivity` is what calibration.mixed judges by; without it, images of the calibration split that are not in
+    the calibration set. It is never `val`, on which the result is confirmed.
+    """
 
     dataset: Text = "synthetic"
     train: Text = "train"
     val: Text = "val"
     calibration: Text = "train"
+    sensitivity: Text | None = None
     options: dict[str, Option | tuple[Option, ...]] = Field(default_factory=dict)
 
 
@@ -80,10 +86,14 @@ class InputSettings(Settings):
 
 
 class ExportSettings(Settings):
-    """The ONNX file: its opset, and whether height and width are free (the batch always is)."""
+    """The ONNX file: its opset, and whether height and width are free (the batch always is).
+
+    With `io` "uint8" the engines, and the PyTorch baseline, take raw images N×H×W×3 and give class maps N×H×W.
+    """
 
     opset: Annotated[int, Field(ge=18, le=25)] = 20
     dynamic_size: bool = False
+    io: Io = "float32"
 
 
 class LimitSettings(Settings):
@@ -91,7 +101,9 @@ class LimitSettings(Settings):
 
     `agreement` is the smallest share of pixels whose class agrees after conversion or quantisation, the
     `…_sqnr_db` the smallest signal-to-quantisation-noise ratio of a stage to the one before, in dB, on
-    `parity_images` images; `max_drop` is the largest loss of the metric against PyTorch, in points (of 100).
+    `parity_images` images; `io_agreement` is the smallest share of pixels whose class stays when raw images are put
+    into the graph: the runtime and the weights are the same, so that it holds of random ones too. `max_drop` is the
+    largest loss of the metric against PyTorch, in points (of 100).
     With `strict` the build also fails where a layer does not compute in the precision that was asked for.
     """
 
@@ -100,6 +112,7 @@ class LimitSettings(Settings):
     convert_sqnr_db: float = 40.0
     quantise_sqnr_db: float = 15.0
     compile_sqnr_db: float = 30.0
+    io_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
     parity_images: Annotated[int, Field(ge=1)] = 4
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     strict: bool = False
@@ -123,6 +136,7 @@ class Recipe(Settings):
     input: InputSettings = InputSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    qat: QatSettings = QatSettings()
     export: ExportSettings = ExportSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     bench: BenchSettings = BenchSettings()
@@ -176,8 +190,9 @@ def resolve(
         _put(data, path, value, f"--set {_short(override)}", origins)
     recipe = _validate(data, Origins(source, origins))
     if recipe.model.checkpoint is not None:
+        training = {"train"} if recipe.qat.steps else {"train", "augment"}
         for place, origin in origins.items():
-            if place[0] in {"train", "augment"} or place[:2] == ("model", "options"):
+            if place[0] in training or place[:2] == ("model", "options"):
                 raise UsageError(
                     f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
                     f"{_short(recipe.model.checkpoint)}: leave one of the two away."

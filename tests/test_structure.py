@@ -20,10 +20,15 @@ RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxrun
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
     "visiondeploy.models.augment",
+    "visiondeploy.models.dataflow",
+    "visiondeploy.models.deeplabv3",
+    "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
+    "visiondeploy.models.qat",
     "visiondeploy.models.resume",
+    "visiondeploy.models.served",
     "visiondeploy.models.tasks.segmentation_objective",
     "visiondeploy.models.training",
     "visiondeploy.models.unet",
@@ -34,6 +39,8 @@ OF_ONNX = {
     "visiondeploy.calibration.codes",
     "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
+    "visiondeploy.calibration.kernels",
+    "visiondeploy.calibration.layers",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
@@ -41,6 +48,7 @@ OF_ONNX = {
     "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.rewrite",
     "visiondeploy.calibration.search",
+    "visiondeploy.calibration.sensitivity",
 }
 
 IMPORT_ALL = """

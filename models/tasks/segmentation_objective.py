@@ -5,8 +5,12 @@ Kept apart from `segmentation.py`, which judges engines and must import without 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from visiondeploy.errors import InputError
 from visiondeploy.models.augment import augment, cutmix
@@ -20,12 +24,18 @@ MAX_UNLABELLED = 20
 
 
 class SegmentationObjective:
-    """Cross entropy and Dice on augmented crops. A batch is (N×3×H×W uint8 images, N×H×W int64 masks)."""
+    """Cross entropy and Dice on augmented crops. A batch is (N×3×H×W uint8 images, N×H×W int64 masks).
 
-    def __init__(self, spec: NetworkSpec, train: TrainSettings, augment: AugmentSettings) -> None:
+    Unless it `needs_labels`, an image without a mask counts as one whose pixels are all ignored.
+    """
+
+    def __init__(
+        self, spec: NetworkSpec, train: TrainSettings, augment: AugmentSettings, needs_labels: bool = True
+    ) -> None:
         self.spec = spec
         self.settings = train
         self.augment = augment
+        self.needs_labels = needs_labels
         self.whole = (spec.input.height, spec.input.width)
         self.size = (train.height or self.whole[0], train.width or self.whole[1])
         self._seen, self._labelled = 0, False
@@ -34,6 +44,9 @@ class SegmentationObjective:
 
     def item(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
         """One augmented crop; the same for the same sample and seed."""
+        if sample.target is None and not self.needs_labels:
+            blank = np.full(sample.image.shape[:2], self.spec.ignore_index, dtype=np.uint8)
+            sample = replace(sample, target=blank)
         return augment(sample, self.augment, self.whole, self.size, self.spec.ignore_index, seed)
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +55,8 @@ class SegmentationObjective:
         Raises `InputError` where not one pixel of the run's first batches has a label.
         """
         images, masks = batch
-        self._look_for_labels(masks)
+        if self.needs_labels:
+            self._look_for_labels(masks)
         generator = torch.Generator().manual_seed(seed)
         images, masks = cutmix(images, masks.long(), self.augment.cutmix, generator)
         normalised = (images.float() / 255.0 - self._mean.to(images.device)) / self._std.to(images.device)
@@ -56,10 +70,11 @@ class SegmentationObjective:
         if not self._labelled and self._seen >= min(MAX_UNLABELLED, self.settings.steps):
             raise InputError(
                 f"training: no pixel of {self._seen} batches has a label, all are {self.spec.ignore_index}, the "
-                "ignore_index; correct the masks of the split data.train, or set train.batch_size higher."
+                "ignore_index; correct the masks of the split data.train, or set "
+                f"{self.settings.section}.batch_size higher."
             )
 
-    def loss(self, module: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Scalar terms by name; "loss" is their sum."""
         logits = module(images).float()
         return segmentation_loss(logits, masks, self.spec.ignore_index, self.settings.cross_entropy, self.settings.dice)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("bench", "command", "Compare built engines with PyTorch: accuracy, latency, memory."),
     "train": ("stages", "train", "Only train: the first stage of `build`."),
     "export": ("stages", "export", "Train or load, then export to ONNX and TorchScript."),
+    "calibrate": ("calibrate", "command", "Only quantise, and show ranges and the layers that int8 hurts most."),
     "compile": ("stages", "compile_", "All stages of `build` but the measurement."),
     "models": ("models", "command", "List networks, recipes, backends and data sets."),
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),

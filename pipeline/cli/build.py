@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import precision_options, recipe_of, recipe_options
+from visiondeploy.pipeline.cli.options import precision_options, precision_settings, recipe_of, recipe_options
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.build import Built
@@ -19,19 +19,18 @@ if TYPE_CHECKING:
 @precision_options
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def command(
-    out: Path | None, precision: str | None, backend: str | None, strict: bool | None, as_json: bool, **shared: Any
-) -> None:
+def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any) -> None:
     """Train or load a network, export it, bring it to a precision, compile engines and measure them.
 
     \b
     deploy build --model unet --precision fp16
     deploy build --model unet --dataset folder:../data/camvid --precision int8 --backend openvino
+    deploy build --model unet --precision int8 --io uint8
     deploy build --recipe mine.toml --set train.steps=4000
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    recipe = recipe_of(shared, {"precision": precision, "backend": backend, "limits.strict": strict})
+    recipe = recipe_of(shared, {**precision_settings(shared), "limits.strict": strict})
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:
@@ -58,6 +57,6 @@ def _say_where(built: Built) -> None:
         mark = "  (the fastest)" if engine.backend == built.record.engine and len(built.record.engines) > 1 else ""
         say(f"engine   {built.folder / engine.folder}{mark}")
     say(f"report   {built.folder / 'build.json'}")
-    if (built.folder / "network" / "tensorboard").exists():
-        say(f"training tensorboard --logdir {built.folder / 'network' / 'tensorboard'}")
+    for events in sorted(built.folder.glob("network*/tensorboard")):
+        say(f"training tensorboard --logdir {events}")
     say(f"next     deploy bench {built.folder}")

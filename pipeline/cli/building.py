@@ -27,13 +27,13 @@ def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
     from visiondeploy.pipeline.store import Store, default_root
 
     if launched().rank > 0:
-        _follow(recipe)
+        _follow(recipe, until)
     with Display() as display:
         store = Store(default_root(), on_warning=display.warn, on_wait=display.warn)
         return build(recipe, store, out, display, until)
 
 
-def _follow(recipe: Recipe) -> NoReturn:
+def _follow(recipe: Recipe, until: Until) -> NoReturn:
     """One of the other processes that `torchrun` started: train along with the first one, then leave the rest to it."""
     from visiondeploy.pipeline.events import Silent
     from visiondeploy.pipeline.ledger import Ledger
@@ -41,7 +41,7 @@ def _follow(recipe: Recipe) -> NoReturn:
     from visiondeploy.pipeline.store import Store, default_root
     from visiondeploy.pipeline.walk import Walk
 
-    Walk(Ledger(Plan(recipe), Store(default_root()), Silent())).follow()
+    Walk(Ledger(Plan(recipe), Store(default_root()), Silent())).follow(until)
     sys.exit(0)
 
 

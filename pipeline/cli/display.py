@@ -57,11 +57,12 @@ class Display:
     def progress(self, done: int, total: int, note: str) -> None:
         """Move the bar; without a terminal, a line now and then."""
         if self._task is not None:
-            self._live.update(self._task, completed=done, total=total, note=escape(note))
+            self._live.update(self._task, completed=done, total=total or None, note=escape(note))
         now = time.monotonic()
         if not self.console.is_terminal and now - self._said > PLAIN_EVERY_SECONDS:
             self._said = now
-            self._line(f"  {self._stage}: {done} of {total}, {note}")
+            count = f"{done} of {total}" if total else f"step {done}"
+            self._line(f"  {self._stage}: {count}, {note}")
 
     def end(self, stage: str, seconds: float, cached: bool, note: str) -> None:
         """The stage's line, which stays."""
@@ -69,7 +70,7 @@ class Display:
             self._live.remove_task(self._task)
             self._task = None
         how = "[dim]from the store[/]" if cached else f"{seconds:6.1f} s"
-        self._line(f"[green]✓[/] {stage:<20} {how:<14}  {escape(note)}", markup=True)
+        self._line(f"[green]✓[/] {stage:<26} {how:<14}  {escape(note)}", markup=True)
 
     def tell(self, message: str) -> None:
         """A quiet line."""

@@ -69,14 +69,41 @@ def recipe_options(command: Command) -> Command:
 PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
     click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
+    click.option(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="Largest loss of the metric; with int8, keep as many layers in float as that takes.",
+    ),
+    click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
+    click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
+    click.option(
+        "--io",
+        metavar="TYPE",
+        help="float32: normalised images in, logits out. uint8: raw images N×H×W×3 in, class maps N×H×W out.",
+    ),
 )
 
 
 def precision_options(command: Command) -> Command:
-    """Add precision and backend to a command."""
+    """Add precision, backend and fine-tuning to a command."""
     for option in reversed(PRECISION_OPTIONS):
         command = option(command)
     return command
+
+
+def precision_settings(given: dict[str, Any]) -> dict[str, object]:
+    """The fields that `precision_options` stand for, taken out of what click gave."""
+    max_drop = given.pop("max_drop")
+    return {
+        "precision": given.pop("precision"),
+        "backend": given.pop("backend"),
+        "limits.max_drop": max_drop,
+        "calibration.mixed": None if max_drop is None else True,
+        "calibration.ranges": given.pop("ranges"),
+        "qat.steps": given.pop("qat"),
+        "export.io": given.pop("io"),
+    }
 
 
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:

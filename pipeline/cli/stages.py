@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import precision_options, recipe_of, recipe_options
+from visiondeploy.pipeline.cli.options import precision_options, precision_settings, recipe_of, recipe_options
 
 
 @click.command("train")
@@ -33,11 +33,11 @@ def export(out: Path | None, **shared: Any) -> None:
 @click.command("compile")
 @recipe_options
 @precision_options
-def compile_(out: Path | None, precision: str | None, backend: str | None, **shared: Any) -> None:
+def compile_(out: Path | None, **shared: Any) -> None:
     """All stages but the measurement: print the folders of the engines."""
     from visiondeploy.pipeline.cli.building import hold, run
 
-    built = run(recipe_of(shared, {"precision": precision, "backend": backend}), out, "compile")
+    built = run(recipe_of(shared, precision_settings(shared)), out, "compile")
     for engine in built.record.engines:
         click.echo(built.folder / engine.folder)
     hold(built.record.parity)

@@ -37,7 +37,7 @@ BASELINE = "pytorch"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An engine to be measured, with what its compilation found."""
+    """An engine to be measured, with what its compilation found and what its row is to say besides."""
 
     name: str
     model: str
@@ -47,6 +47,7 @@ class Contender:
     size_bytes: int
     parameters: int
     realised: Realised
+    notes: tuple[str, ...] = ()
 
 
 def measure(
@@ -182,7 +183,9 @@ def _row(
         latency_ms=latency.as_latency(),
         speedup=latency.as_speedup(),
         surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
-        notes=() if isinstance(memory, int) else (f"peak memory was not measured: {memory}",),
+        notes=contender.notes
+        if isinstance(memory, int)
+        else (*contender.notes, f"peak memory was not measured: {memory}"),
     )
 
 

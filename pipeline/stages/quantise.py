@@ -1,19 +1,21 @@
-"""Stage `quantise`: an fp32 ONNX graph and a calibration set to a graph with explicit Q/DQ."""
+"""Stage `quantise`: an fp32 ONNX graph and what was observed of it to a graph with explicit Q/DQ."""
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiondeploy.benchmarks.agreement import AgreementMeter
+from visiondeploy.calibration.observation import Observation
+from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges, codes_of
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.calibration.settings import CalibrationSettings
-from visiondeploy.pipeline.stages.parity import Feeds, as_row, parity
-from visiondeploy.types import Array, Split, Task
+from visiondeploy.pipeline.stages import parity
+from visiondeploy.pipeline.stages.sample import CalibrationSet, Feeds
+from visiondeploy.types import Split, Task
 
 if TYPE_CHECKING:
     import onnx
@@ -21,15 +23,26 @@ if TYPE_CHECKING:
 # 1: scheme `cpu`. 2: the recorded ranges are those that the codes span, zero included.
 # 3: a file for each scheme; `left_in_float` says why; residual sums in integers
 # 4: the observer and the repairs with the best SQNR
-VERSION = 4
+# 5: from the statistics of stage `observe`; the SQNR of each layer
+# 6: branches of a Concat are rounded once for OpenVINO; shuffles with channels last for ONNX Runtime
+VERSION = 6
 TOOLS = ("onnx", "onnxruntime", "numpy", "pillow", "torch")
+
+RANGES = "ranges.json"
+
+LAYERS_FROM = 2
+"""On how many of the images held back the layers' SQNR is measured: it is to find the worst, not to judge."""
 
 
 def quantise(
     source: Path,
     task: Task,
-    calibration: Split,
-    samples: Feeds,
+    split: Split,
+    chosen: CalibrationSet,
+    known: Sequence[Observation] | Ranges,
+    key: NetworkKey,
+    data: CalibrationData,
+    samples: parity.Feeds,
     settings: CalibrationSettings,
     scheme: Scheme,
     weight_bits: int,
@@ -40,47 +53,60 @@ def quantise(
     """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32, and why what was left in float was."""
     import onnx
 
+    from visiondeploy.calibration.layers import layer_sqnr
     from visiondeploy.calibration.search import search
-    from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 
     fp32 = onnx.load(source / "model.onnx")
-    chosen = settings.choose(len(calibration))
-    images = _Images(task, calibration, chosen, report)
-    held_back = [task.preprocess([calibration[index].image]) for index in settings.hold_back(len(calibration))]
-    judge = _judge(source, held_back, threads)
+    held_back = list(Feeds(task, split, chosen.held_back))
     found, judged = search(
-        fp32, images, judge, scheme, settings, weight_bits, threads, lambda note: report(0, len(chosen), note)
+        fp32,
+        known,
+        Feeds(task, split, chosen.images),
+        judge_of(source, held_back, threads),
+        scheme,
+        settings,
+        weight_bits,
+        threads,
+        report,
     )
     onnx.checker.check_model(found.result.model)
     save_onnx(found.result.model, folder / "model.onnx")
-    text = json.dumps(
-        {
-            "schema": "visiondeploy.ranges/1",
-            "observer": found.observer,
-            "samples": [calibration[index].name for index in chosen],
-            "ranges": {name: [span.low, span.high] for name, span in found.ranges.items()},
-        },
-        indent=1,
+    ranges = Ranges(
+        network=key,
+        data=data,
+        observer=found.observer,
+        codes=codes_of(scheme.target),
+        channel_scales={tensor: tuple(scale.tolist()) for tensor, scale in found.scales.items()},
+        seen=dict(found.seen),
+        ranges={tensor: (span.low, span.high) for tensor, span in found.ranges.items()},
     )
-    (folder / "ranges.json").write_text(text + "\n", encoding="utf-8")
-    backend = BACKENDS["onnxruntime"]
-    with backend.load(source, threads) as reference, backend.load(folder, threads) as candidate:
-        agreement = parity(reference, candidate, task, samples)
+    (folder / RANGES).write_text(ranges.to_json(), encoding="utf-8")
+    layers = layer_sqnr(found.fp32, found.result.model, held_back[:LAYERS_FROM], threads)
     return {
-        "parity": {"onnx": as_row(agreement)},
+        "parity": {"onnx": parity_with(source, folder, task, samples, threads)},
         "weight_bits": weight_bits,
-        "images": len(chosen),
+        "images": len(chosen.images),
         "observer": found.observer,
         "repairs": list(found.repairs),
         "sqnr_db": {name: round(value, 2) for name, value in judged.items() if math.isfinite(value)},
+        "layer_sqnr_db": {name: round(value, 2) for name, value in layers.items() if math.isfinite(value)},
         "int8": list(found.result.int8),
         "left_in_float": dict(found.result.left_in_float),
     }
 
 
-def _judge(source: Path, held_back: Feeds, threads: int) -> Callable[[onnx.ModelProto], float]:
-    """The SQNR in dB of a graph's outputs to those of the fp32 graph, which is run once."""
+def parity_with(source: Path, folder: Path, task: Task, samples: parity.Feeds, threads: int) -> dict[str, Any]:
+    """How the graph in `folder` agrees with the one in `source`, both in ONNX Runtime, as a report's row."""
+    from visiondeploy.pipeline.backends.table import BACKENDS
+
+    backend = BACKENDS["onnxruntime"]
+    with backend.load(source, threads) as reference, backend.load(folder, threads) as candidate:
+        return parity.as_row(parity.parity(reference, candidate, task, samples))
+
+
+def judge_of(source: Path, held_back: parity.Feeds, threads: int) -> Callable[[onnx.ModelProto], float]:
+    """The SQNR in dB of a graph's outputs to those of the fp32 graph in `source`, which is run once."""
     from visiondeploy.pipeline.backends.table import BACKENDS
     from visiondeploy.pipeline.stages.export import save_onnx
 
@@ -98,20 +124,3 @@ def _judge(source: Path, held_back: Feeds, threads: int) -> Callable[[onnx.Model
         return meter.result().sqnr_db
 
     return judge
-
-
-class _Images(Sequence[Mapping[str, Array]]):
-    """The calibration images as feeds, each read whenever it is asked for: memory is that of one."""
-
-    def __init__(
-        self, task: Task, split: Split, indices: Sequence[int], report: Callable[[int, int, str], None]
-    ) -> None:
-        self._task, self._split, self._indices, self._report = task, split, indices, report
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, place: Any) -> Any:
-        feeds = self._task.preprocess([self._split[self._indices[place]].image])
-        self._report(place + 1, len(self), "images observed")
-        return feeds

@@ -15,7 +15,8 @@ from visiondeploy.types import Dataset, Split
 if TYPE_CHECKING:
     from torch import nn
 
-    from visiondeploy.models.training import Report
+    from visiondeploy.models.checkpoint import Network
+    from visiondeploy.models.training import Objective, Report, Trained
 
 # 1: AdamW, EMA, cross entropy and Dice
 # 2: crops at the scale of the network's input; as many threads as the recipe says
@@ -42,28 +43,51 @@ def train(
     process that `torchrun` did not start. `folder` is None in the processes of a distributed run that only help
     the first one and write nothing.
     """
-    import torch
-
     from visiondeploy.models.checkpoint import new_network, save_network
     from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
-    from visiondeploy.models.tasks.table import task_of
-    from visiondeploy.models.training import train as run
 
-    # torchrun has shared the cores out among its processes.
-    if launched().count == 1:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     network = new_network(spec, settings.seed)
     if settings.steps == 0:
         if folder is not None:
             save_network(network, folder)
-        return _meta(network.module, 0, 0.0, [])
-    validation = dataset.split(splits[1])
+        return found(network.module, 0)
+    objective = SegmentationObjective(spec, settings, augment)
+    trained = learn(network, objective, dataset, splits, settings, work, folder, report)
+    if folder is not None:
+        save_network(trained.network, folder)
+    return found(trained.network.module, settings.steps, trained)
+
+
+def use_threads(threads: int) -> None:
+    """As many threads as the recipe says, but where torchrun has shared the cores out among its processes."""
+    import torch
+
+    if launched().count == 1:
+        torch.set_num_threads(threads)
+
+
+def learn(
+    network: Network,
+    objective: Objective,
+    dataset: Dataset,
+    splits: tuple[str, str],
+    settings: TrainSettings,
+    work: Path,
+    folder: Path | None,
+    report: Report,
+) -> Trained:
+    """Run the training loop, and leave its TensorBoard events in `folder`; see `train`."""
+    from visiondeploy.models.tasks.table import task_of
+    from visiondeploy.models.training import train as run
+
+    spec, validation = network.spec, dataset.split(splits[1])
     if folder is not None:
         _check_validation(validation, settings.validate_images, spec.ignore_index, report)
     trained = run(
         network,
         task_of(spec),
-        SegmentationObjective(spec, settings, augment),
+        objective,
         dataset.split(splits[0]),
         validation,
         settings,
@@ -72,9 +96,8 @@ def train(
         report,
     )
     if folder is not None:
-        save_network(trained.network, folder)
         shutil.copytree(work / "tensorboard", folder / "tensorboard")
-    return _meta(trained.network.module, settings.steps, trained.seconds, trained.history)
+    return trained
 
 
 def _check_validation(split: Split, limit: int | None, ignore_index: int, report: Report) -> None:
@@ -98,10 +121,14 @@ def load(checkpoint: Path, spec: NetworkSpec, folder: Path) -> dict[str, Any]:
 
     network = load_network(checkpoint)
     save_network(Network(network.module, spec), folder)
-    return _meta(network.module, spec.trained_steps, 0.0, [])
+    return found(network.module, spec.trained_steps)
 
 
-def _meta(module: nn.Module, steps: int, seconds: float, history: list[dict[str, float]]) -> dict[str, Any]:
-    """What the stage records; `seconds` counts those of interrupted runs that were gone on from."""
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    return {"steps": steps, "seconds": round(seconds, 1), "history": history, "parameters": parameters}
+def found(module: nn.Module, steps: int, trained: Trained | None = None) -> dict[str, Any]:
+    """What is recorded of a network; `seconds` counts those of interrupted runs that were gone on from."""
+    return {
+        "steps": steps,
+        "seconds": round(trained.seconds, 1) if trained else 0.0,
+        "history": trained.history if trained else [],
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+    }

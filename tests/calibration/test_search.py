@@ -7,7 +7,11 @@ import onnx
 import pytest
 from kit.chains import Chain, images, run, sqnr
 
+from visiondeploy.calibration.equalise import equalise, equalising_scales, tensors_to_equalise
+from visiondeploy.calibration.observation import Observation
+from visiondeploy.calibration.observe import observe
 from visiondeploy.calibration.observers import OBSERVERS
+from visiondeploy.calibration.placement import tensors_to_observe
 from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.calibration.search import search
 from visiondeploy.calibration.settings import CalibrationSettings
@@ -23,19 +27,30 @@ def chain(spread: float = 1.0) -> Chain:
     return made
 
 
+def seen(model: onnx.ModelProto, equalised: bool) -> list[Observation]:
+    """As the stage before observes: the graph as it is, and equalised where that changes it."""
+    names = tuple(dict.fromkeys((*tensors_to_observe(model), *tensors_to_equalise(model))))
+    found = [Observation(observe(model, names, images(6), threads=1))]
+    scales = equalising_scales(model, found[0].statistics) if equalised else {}
+    if scales:
+        found.append(Observation(observe(equalise(model, scales), names, images(6), threads=1), scales))
+    return found
+
+
 def find(model: onnx.ModelProto, judge=None, scheme: str = "cpu", **settings):
     held = images(4, seed=9)
     expected = run(model, held)
     given = CalibrationSettings(**settings)
     return search(
         model,
+        seen(model, given.equalise),
         images(6),
         judge or (lambda found: sqnr(expected, run(found, held))),
         SCHEMES[scheme],
         given,
         8,
         1,
-        lambda note: None,
+        lambda done, total, note: None,
     )
 
 

@@ -84,3 +84,18 @@ def test_extremes_of_a_channel_are_those_of_its_values(samples) -> None:
     low, high = statistics_of(*samples).channel_extremes
     np.testing.assert_array_equal(low, np.atleast_1d(whole.min(axis=others)))
     np.testing.assert_array_equal(high, np.atleast_1d(whole.max(axis=others)))
+
+
+@given(SAMPLES)
+def test_a_state_that_was_kept_goes_on_like_the_statistics_themselves(samples) -> None:
+    whole, kept = statistics_of(*samples), TensorStatistics.from_state(statistics_of(*samples).state())
+    for found in (whole, kept):
+        found.update(samples[0])
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(kept.state()[name], value)
+    assert kept.extremes() == whole.extremes()
+
+
+def test_a_state_of_nothing_is_still_of_nothing() -> None:
+    with pytest.raises(InputError, match="no image was given"):
+        TensorStatistics.from_state(TensorStatistics().state()).extremes()

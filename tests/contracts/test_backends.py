@@ -24,6 +24,7 @@ from visiondeploy.pipeline.backends.base import require
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import ExportSettings
 from visiondeploy.pipeline.stages.export import export
+from visiondeploy.pipeline.stages.wrap import wrap
 from visiondeploy.types import Precision
 
 RUNTIMES = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda")
@@ -239,6 +240,53 @@ class TestEverySession:
             pass
         with pytest.raises(RuntimeError, match="the session is closed"):
             session.infer(artifacts[1])
+
+
+@pytest.fixture(scope="module")
+def raw(artifacts, tmp_path_factory):
+    """The same artifacts with raw images in and class maps out, and two images for them."""
+    sources, feeds = artifacts
+    spec = spec_of("unet").model_copy(update={"io": "uint8"})
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
+    found = {}
+    for kind, source in sources.items():
+        found[kind] = tmp_path_factory.mktemp(f"raw-{kind}")
+        wrap(source, kind, spec, [feeds], [task_of(spec).preprocess([images[0]])], 1, found[kind])
+    return found, task_of(spec).preprocess(list(images))
+
+
+class TestRawImages:
+    """Every backend, with raw images in and class maps out."""
+
+    @pytest.fixture
+    @staticmethod
+    def engine(backend, raw, tmp_path):
+        backend.compile(raw[0][backend.source], tmp_path)
+        return tmp_path
+
+    def test_gives_the_classes_of_the_network(self, backend, engine, raw) -> None:
+        sources, feeds = raw
+        with BACKENDS["pytorch"].load(sources["network"], 1) as reference, backend.load(engine, 1) as session:
+            expected, found = reference.infer(feeds)["classes"], session.infer(feeds)["classes"]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape) == (np.uint8, (2, 32, 48))
+        assert np.mean(found == expected) > 0.999
+
+    def test_names_its_inputs_and_outputs(self, backend, engine) -> None:
+        with backend.load(engine, 1) as session:
+            assert [(s.name, s.dtype, s.shape[1:]) for s in session.inputs] == [("image", "uint8", (32, 48, 3))]
+            assert [(s.name, s.dtype, s.shape[1:]) for s in session.outputs] == [("classes", "uint8", (32, 48))]
+
+    def test_an_output_belongs_to_the_caller(self, backend, engine, raw) -> None:
+        feeds = {name: value[:1] for name, value in raw[1].items()}
+        with backend.load(engine, 1) as session:
+            first = session.infer(feeds)["classes"]
+            kept = first.copy()
+            session.infer({name: 255 - value for name, value in feeds.items()})
+        assert np.array_equal(first, kept)
+
+    def test_says_what_each_convolution_computes_in(self, backend, engine, raw) -> None:
+        realised = backend.realised(engine, 1, raw[1])
+        assert (realised.counts(), realised.stored) == ({"fp32": 13}, {"fp32": 13})
 
 
 @pytest.mark.parametrize("name", sorted(name for name, backend in BACKENDS.items() if backend.source == "onnx"))

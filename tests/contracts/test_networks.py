@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from kit.networks import spec_of
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.checkpoint import Network, load_network, new_network, save_network
+from visiondeploy.models.monitor import Monitor
 from visiondeploy.models.table import NETWORKS, create, settings_of
+from visiondeploy.models.tasks.table import task_of
+from visiondeploy.types import Sample
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -44,6 +49,17 @@ class TestEveryNetwork:
         image = torch.randn(1, 3, 32, 48)
         assert found.spec.trained_steps == 7
         assert torch.equal(found.module(image), network.module.eval()(image))
+
+    def test_tensorboard_shows_predictions_and_what_its_blocks_give(self, name: str, tmp_path) -> None:
+        network = new_network(spec_of(name), seed=0)
+        sample = Sample("one", np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.uint8))
+        with Monitor(tmp_path, first_step=0) as monitor:
+            monitor.pictures(1, network.module.train(), task_of(network.spec), [sample])
+        events = EventAccumulator(str(tmp_path))
+        events.Reload()
+        assert events.Tags()["images"] == ["prediction/0"]
+        assert len([tag for tag in events.Tags()["histograms"] if tag.startswith("features/")]) > 2
+        assert network.module.training
 
     def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
         with pytest.raises(UsageError, match=r"model.options of network '.*': unknown key 'nosuch'"):

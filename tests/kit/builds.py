@@ -40,7 +40,7 @@ class Recorder(Silent):
         self.started.append(stage)
 
     def progress(self, done: int, total: int, note: str) -> None:
-        assert 0 <= done <= total
+        assert 0 <= done <= (total or done)
 
     def end(self, stage: str, seconds: float, cached: bool, note: str) -> None:
         self.cached[stage] = cached

@@ -35,8 +35,14 @@ class PixelTask:
     def details(self, scores: Array) -> dict[str, float | None]:
         return {"road": self.value(scores), "tree": None}
 
+    def values(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return outputs
+
     def labels(self, outputs: Mapping[str, Array]) -> Array | None:
         return outputs["logits"].argmax(axis=1)
+
+    def strata(self, sample: Sample) -> frozenset[str]:
+        return frozenset() if sample.target is None else frozenset(CLASSES[k] for k in np.unique(sample.target))
 
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         return sample.image

@@ -88,6 +88,13 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path) -> 
         assert torch.allclose(tensor.float(), resumed.network.module.state_dict()[name].float(), atol=1e-5), name
 
 
+def test_runs_of_one_process_may_differ_in_precision(tmp_path) -> None:
+    """A build trains, then fine-tunes."""
+    for mixed in ("no", "bf16", "no"):
+        (tmp_path / mixed).mkdir(exist_ok=True)
+        run(tmp_path / mixed, TrainSettings(steps=1, batch_size=2, mixed_precision=mixed))
+
+
 def test_the_largest_seed_trains(tmp_path) -> None:
     assert run(tmp_path, TrainSettings(steps=1, batch_size=2, seed=2**31 - 1)).resumed_from == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from kit.datasets import TOML, write_folder
 from kit.networks import spec_of
 
 from visiondeploy.benchmarks.report.schema import Report
+from visiondeploy.calibration.ranges import Ranges, parse_ranges
 from visiondeploy.errors import (
     BackendUnavailable,
     InputError,
@@ -165,12 +167,92 @@ class TestWhatComesOut:
         assert not [check for check in built.report.verdict.checks if "miou" in check.name or "%" in check.limit]
 
 
+class TestCalibration:
+    """Ranges that are kept, and layers that stay in float."""
+
+    RANGES = "builds/toy-int8-calibration/onnx-int8-cpu/ranges.json"
+
+    def test_two_schemes_are_made_from_one_pass_over_the_images(self, room) -> None:
+        events = Recorder()
+        built = room.build("precision=int8", until="quantise", events=events)
+        assert events.started == ["train", "export", "sample", "observe", "quantise cpu", "quantise cpu-onnxruntime"]
+        assert built.folder.name == "toy-int8-calibration"
+        assert {path.name for path in built.folder.glob("onnx-int8-*")} == {f"onnx-int8-{name}" for name in CPU}
+        assert built.record.engines == ()
+
+    def test_ranges_of_a_calibration_are_used_again(self, room) -> None:
+        first = room.build("precision=int8", until="quantise")
+        events = Recorder()
+        with contextlib.chdir(room.cwd):
+            again = room.build("precision=int8", f"calibration.ranges={self.RANGES}", until="compile", events=events)
+        assert "observe" not in events.started
+        one, other = (read_ranges(built.folder / "onnx-int8-cpu") for built in (first, again))
+        assert one == other
+
+    def test_ranges_of_another_network_are_refused(self, room) -> None:
+        room.build("precision=int8", until="quantise")
+        with (
+            contextlib.chdir(room.cwd),
+            pytest.raises(InputError, match=r"ranges\.json holds ranges of other weights: calibrate anew"),
+        ):
+            room.build("precision=int8", f"calibration.ranges={self.RANGES}", "train.seed=1", until="quantise")
+
+    def test_ranges_for_other_codes_are_refused(self, room) -> None:
+        room.build("precision=int8", until="quantise")
+        given = ("precision=int8", f"calibration.ranges={self.RANGES}", "calibration.scheme=tensorrt")
+        with contextlib.chdir(room.cwd), pytest.raises(InputError, match="for uint8 codes, not int8"):
+            room.build(*given, until="quantise")
+
+    def test_a_ranges_file_that_is_not_there_is_said_before_training(self, room) -> None:
+        events = Recorder()
+        with pytest.raises(InputError, match=r"calibration\.ranges: gone\.json cannot be read \(No such file"):
+            room.build("precision=int8", "calibration.ranges=gone.json", "train.seed=9", events=events)
+        assert events.started == []
+
+    def test_a_limit_that_int8_breaks_keeps_layers_in_float(self, room) -> None:
+        given = ("precision=int8", "backend=onnxruntime", "calibration.mixed=true", "limits.max_drop=0")
+        built = room.build(*given, "data.options.train=16", until="compile")
+        meta = next(stage.meta for stage in built.record.stages if stage.name == "mix cpu-onnxruntime")
+        assert meta["mixed"]["split"] == "train"
+        assert {*meta["mixed"]["kept_in_float"]} <= {*meta["left_in_float"]}
+        in_float = sum(layer.compute == "fp32" for layer in built.record.engines[0].layers)
+        assert in_float == len(meta["left_in_float"]) == LAYERS - len(meta["int8"])
+
+    def test_what_was_kept_in_float_stands_in_the_report(self, room) -> None:
+        given = ("precision=int8", "backend=openvino", "calibration.mixed=true", "limits.max_drop=0")
+        built = room.build(*given, "data.options.train=16")
+        kept = next(s.meta for s in built.record.stages if s.name == "mix cpu")["mixed"]["kept_in_float"]
+        notes = [note for note in built.report.notes if note.startswith("cpu: ")]
+        assert len(notes) == bool(kept)
+        assert all(name in notes[0] for name in kept)
+
+    def test_nothing_is_chosen_on_the_split_that_it_is_confirmed_on(self, room) -> None:
+        with pytest.raises(UsageError, match=r"data\.sensitivity is 'val', as data\.val is"):
+            room.build("precision=int8", "calibration.mixed=true", "data.sensitivity=val")
+
+    def test_no_image_left_to_judge_by_is_said(self, room) -> None:
+        with pytest.raises(UsageError, match="all 8 of the split 'train' are calibrated with: name another split"):
+            room.build("precision=int8", "calibration.mixed=true", "calibration.images=6")
+
+    def test_random_weights_have_no_metric_to_lose(self, room) -> None:
+        events = Recorder()
+        given = ("precision=int8", "train.steps=0", "calibration.mixed=true")
+        room.build(*given, until="quantise", events=events)
+        assert not [stage for stage in events.started if stage.startswith("mix")]
+        assert "calibration.mixed: no layer is tried in float, since the weights are random" in events.told
+
+
+def read_ranges(folder: Path) -> Ranges:
+    return parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json")
+
+
 class TestUntil:
     @pytest.mark.parametrize(
         ("until", "places"),
         [
             ("train", {"network"}),
             ("export", {"network", "onnx-fp32"}),
+            ("quantise", {"network", "onnx-fp32", "onnx-fp16"}),
             ("compile", {"network", "onnx-fp32", "onnx-fp16", "engines"}),
         ],
     )
@@ -336,6 +418,7 @@ class TestRefused:
             (["data.val=test"], UsageError, "no synthetic split 'test'.*Known: train, val"),
             (["data.calibration=calib"], UsageError, "no synthetic split 'calib'"),
             (["model.name=unte"], UsageError, "no network 'unte': did you mean 'unet'"),
+            (["model.name=deeplabv3", "train.batch_size=1"], UsageError, "train.batch_size is 1, .* with 2 images"),
             (["backend=openvin"], UsageError, "no backend 'openvin': did you mean 'openvino'"),
             (["backend=torchscript", "precision=int8"], BackendUnavailable, "torchscript runs fp32, not int8"),
             (["calibration.observer=max"], UsageError, "no observer 'max'.*min-max"),

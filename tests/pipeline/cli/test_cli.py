@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.builds import DEPLOY, TOY, House, deploy
+from kit.builds import DEPLOY, LAYERS, TOY, House, deploy
 
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
@@ -81,6 +81,8 @@ BAD = {
     "both": ([*BUILD_UNET, "--recipe", "x.toml"], 2, "--model and --recipe were both given"),
     "backend": ([*BUILD_UNET, "--backend", "tensort"], 2, "no backend 'tensort'"),
     "precision": ([*BUILD_UNET, "--precision", "fp61"], 2, "expected one of fp32, fp16, int8: did you mean 'fp16'"),
+    "inputs and outputs": ([*BUILD_UNET, "--io", "uint9"], 2, "expected one of float32, uint8: did you mean 'uint8'"),
+    "inputs and outputs of compile": (["compile", *BUILD_UNET[1:], "--io", "int8"], 2, "export.io is 'int8', expected"),
     "precision of the backend": (
         [*BUILD_UNET, "--precision", "int8", "--backend", "torchscript"],
         5,
@@ -231,6 +233,8 @@ class TestStdout:
         stages = [
             "train",
             "export",
+            "sample",
+            "observe",
             "quantise cpu",
             "quantise cpu-onnxruntime",
             "compile openvino",
@@ -372,3 +376,29 @@ class TestTables:
         assert (done.returncode, done.stderr) == (0, "")
         (row,) = [line for line in done.stdout.splitlines() if line.startswith("store")]
         assert f"missing: {tmp_path / place} cannot be used ({words}): set VISIONDEPLOY_CACHE to another" in row
+
+
+class TestCalibrate:
+    def test_it_shows_the_set_the_ranges_and_the_worst_layers(self, built) -> None:
+        done = built[0].deploy("calibrate", "--recipe", TOY, "--worst", "3")
+        assert done.returncode == 0, done.stderr
+        for said in ("4 images, set ", "scheme cpu: ", "0 … ", "worst 3 layers", "encoder.0.", "in float: head: "):
+            assert said in done.stdout
+        *_, last = done.stdout.splitlines()
+        assert (built[0].cwd / last.split()[-1]).is_file()
+
+    def test_as_json_it_has_every_layer(self, built) -> None:
+        done = built[0].deploy("calibrate", "--recipe", TOY, "--backend", "openvino", "--observer", "mse", "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["schemes"]["cpu"]
+        assert found["observer"] == "mse"
+        assert len(found["layer_sqnr_db"]) == LAYERS
+
+    def test_its_ranges_are_what_a_build_takes(self, built) -> None:
+        room = built[0]
+        ranges = room.deploy("calibrate", "--recipe", TOY).stdout.splitlines()[-1].split()[-1]
+        done = room.deploy("compile", "--recipe", TOY, "--precision", "int8", "--ranges", ranges)
+        assert done.returncode == 0, done.stderr
+        other = room.deploy("compile", "--recipe", TOY, "--precision", "int8", "--ranges", ranges, "--size", "32x32")
+        assert (other.returncode, other.stdout) == (3, "")
+        assert "holds ranges of other" in other.stderr

@@ -1,4 +1,4 @@
-"""`torchrun … deploy train`: two processes on the CPU train one network, and the first one writes it."""
+"""`torchrun … deploy`: two processes on the CPU train one network, and the first one writes it."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def test_two_processes_train_one_network(tmp_path) -> None:
     assert read_spec(out / "network").trained_steps == 3
     # Alone, half as many images make a step: the network of two is not served for it.
     assert "from the store" not in run(tmp_path, *train).stderr
+
+
+@pytest.mark.slow
+def test_two_processes_fine_tune_one_network(tmp_path) -> None:
+    """Trained just now, or taken from the store."""
+    out = tmp_path / "out"
+    given = ("train.steps=2", "precision=int8", "qat.steps=2", "qat.batch_size=2", "qat.workers=0")
+    export = [DEPLOY, "export", "--recipe", TOY, *(word for each in given for word in ("--set", each)), "--out", out]
+    assert run(tmp_path, TORCHRUN, *TWO, *export).stdout.split() == [str(out / "onnx-fp32")]
+    assert read_spec(out / "network-qat").trained_steps == 4
+    again = run(tmp_path, TORCHRUN, *TWO, *export, "--set", "qat.steps=3")
+    assert read_spec(out / "network-qat").trained_steps == 5
+    assert "train" in next(line for line in again.stderr.splitlines() if "from the store" in line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -13,12 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.benchmarks.environment import has_vnni
 from visiondeploy.calibration.observers import OBSERVERS
+from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges, parse_ranges
 from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.recipe import parse_recipe
+from visiondeploy.pipeline.stages.observe import observations, observe
 from visiondeploy.pipeline.stages.quantise import quantise
+from visiondeploy.pipeline.stages.sample import CalibrationSet, sample
 from visiondeploy.types import Sample
 
 
@@ -61,27 +65,43 @@ class Fixed:
         return Sample(f"{index}", self.images[index], None)
 
 
+KEY = NetworkKey(weights="a" * 64, graph="b" * 64, preprocessing={})
+
+
 @pytest.fixture
 def run(source, tmp_path):
+    """Sample, observe, quantise, one after the other."""
     folder = tmp_path / "int8"
     folder.mkdir()
-    told: list[tuple[int, int]] = []
+    told: list[str] = []
 
-    def call(split=None, settings=None, bits: int = 7, scheme: str = "cpu"):
+    def call(split=None, settings=None, bits: int = 7, scheme: str = "cpu", ranges: Ranges | None = None):
         task, split = PixelTask(), Pixels(20) if split is None else split
         samples = [task.preprocess([Pixels(20)[0].image])]
         settings = settings or CalibrationSettings(images=6)
+
+        def report(done: int, total: int, note: str) -> None:
+            assert 1 <= done <= total
+            told.append(note)
+
+        chosen = CalibrationSet.of(sample(split, task, settings, folder, report))
+        observe(source, task, split, chosen, settings.equalise, 1, folder, report)
+        data = CalibrationData(dataset="pixels", split=split.name, digest=chosen.digest, images=chosen.names)
         found = quantise(
             source,
             task,
             split,
+            chosen,
+            observations(folder) if ranges is None else ranges,
+            KEY,
+            data,
             samples,
             settings,
             SCHEMES[scheme],
             bits,
             1,
             folder,
-            lambda done, total, note: told.append((done, total)),
+            report,
         )
         return found, folder, told
 
@@ -92,7 +112,9 @@ def test_it_records_what_it_did(run) -> None:
     found, folder, told = run()
     assert (found["images"], found["weight_bits"], found["int8"], found["left_in_float"]) == (6, 7, ["a", "b"], {})
     assert found["parity"]["onnx"]["sqnr_db"] > 25
-    assert told[:6] == [(done, 6) for done in range(1, 7)]
+    assert told.count("images observed") == 6
+    assert told.count("mse tried") == 1
+    assert set(found["layer_sqnr_db"]) == {"a", "b"}
     tried = found["sqnr_db"]
     assert {*OBSERVERS} == {name for name in tried if name in OBSERVERS}
     assert tried[found["observer"]] == max(tried[name] for name in OBSERVERS)
@@ -102,13 +124,26 @@ def test_it_records_what_it_did(run) -> None:
 
 
 def test_the_ranges_can_be_read_and_name_the_images_they_are_from(run) -> None:
-    _, folder, _ = run()
-    ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))
-    assert ranges["schema"] == "visiondeploy.ranges/1"
-    assert ranges["samples"] == [f"{index:03}" for index in CalibrationSettings(images=6).choose(20)]
-    assert set(ranges["ranges"]) == {"image", "r"}
-    for low, high in ranges["ranges"].values():
+    found, folder, _ = run()
+    ranges = parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json")
+    chosen = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+    assert (ranges.network, ranges.observer, ranges.codes) == (KEY, found["observer"], "uint8")
+    assert list(ranges.data.images) == list(chosen["images"])
+    assert ranges.data.digest == hashlib.sha256((folder / "set.json").read_bytes()).hexdigest()
+    assert set(ranges.ranges) == set(ranges.seen) == {"image", "r"}
+    for low, high in ranges.ranges.values():
         assert 0 <= low < high
+
+
+def test_given_ranges_are_taken_as_they_are(run) -> None:
+    _, folder, _ = run(settings=CalibrationSettings(images=6, observer="mse"))
+    made = parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json")
+    given = made.model_copy(update={"ranges": {"image": (0.0, 2.0), "r": (0.0, 1000.0)}})
+    found, folder, _ = run(ranges=given)
+    assert parse_ranges((folder / "ranges.json").read_bytes(), "ranges.json") == given
+    assert "ranges as given" in found["sqnr_db"]
+    assert not set(OBSERVERS) & set(found["sqnr_db"])
+    assert found["sqnr_db"]["ranges as given"] < 25
 
 
 def test_a_range_is_that_of_the_images_and_zero_and_of_nothing_else(run) -> None:
@@ -116,7 +151,8 @@ def test_a_range_is_that_of_the_images_and_zero_and_of_nothing_else(run) -> None
     bright = np.full((4, 6, 3), 204, np.uint8)
     _, folder, _ = run(Fixed([dark, bright]))
     ranges = json.loads((folder / "ranges.json").read_text(encoding="utf-8"))["ranges"]
-    assert ranges["image"] == pytest.approx([0, 0.8])
+    # One of the two is observed, the other one judges.
+    assert ranges["image"] == pytest.approx([0, 0.2]) or ranges["image"] == pytest.approx([0, 0.8])
 
 
 @pytest.mark.parametrize(("bits", "top"), [(7, 63), (8, 127)])

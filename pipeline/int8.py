@@ -1,0 +1,214 @@
+"""The stages of int8: which images, what they show of the graph, the Q/DQ of each scheme, and what stays in float.
+
+sample ─► observe ─► quantise, once a scheme ─► mix, where a limit is to be held by layers in float
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from visiondeploy.calibration.observation import Observation
+from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges
+from visiondeploy.calibration.schemes import SCHEMES
+from visiondeploy.pipeline.ledger import Ledger, parity_note
+from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.stages import mix, observe, quantise, sample
+from visiondeploy.pipeline.stages.sample import CalibrationSet
+from visiondeploy.pipeline.store import Artifact, Step, tool_versions
+
+
+@dataclass
+class Int8:
+    """A network's exported graph in int8."""
+
+    ledger: Ledger
+    network: Artifact
+    exported: Artifact
+
+    @property
+    def plan(self) -> Plan:
+        """What the recipe means on this machine."""
+        return self.ledger.plan
+
+    def by_scheme(self) -> dict[str, Artifact]:
+        """The Q/DQ graph of every scheme that the backends name, checked against the exported graph."""
+        recipe = self.plan.recipe
+        if recipe.calibration.mixed and not self.ledger.trained:
+            self.ledger.events.tell("calibration.mixed: no layer is tried in float, since the weights are random")
+        made: dict[str, Artifact] = {}
+        for scheme in dict.fromkeys(self.plan.scheme(backend) for backend in self.plan.backends):
+            found = self._quantise(scheme)
+            if recipe.calibration.mixed and self.ledger.trained:
+                found = self._mix(scheme, found)
+            self.ledger.check(f"parity int8 {scheme}", found, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
+            made[scheme] = found
+        return made
+
+    @cached_property
+    def _set(self) -> tuple[CalibrationSet, str]:
+        """The calibration set, and the digest of its artifact."""
+        recipe = self.plan.recipe
+        settings = recipe.calibration.model_dump(mode="json", include={"images", "held_back", "stratify", "seed"})
+        inputs = {"calibration": self.plan.dataset.digest(recipe.data.calibration)}
+        step = Step("sample", sample.VERSION, inputs, settings, tool_versions(*sample.TOOLS))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            split = self.plan.dataset.split(recipe.data.calibration)
+            return sample.sample(split, self.plan.task, recipe.calibration, out, self.ledger.events.progress)
+
+        made = self.ledger.run("sample", step, "calibration-set", make, _set_note)
+        return CalibrationSet.of(made.meta), made.digest
+
+    @cached_property
+    def _known(self) -> tuple[Callable[[], list[Observation] | Ranges], str]:
+        """What is known of the graph's tensors, observed or given, when it is asked for; and its digest."""
+        recipe = self.plan.recipe
+        if self.plan.ranges is not None:
+            given, digest = self.plan.ranges
+            return lambda: given, digest
+        chosen, digest = self._set
+        inputs = {"exported": self.exported.digest, "set": digest}
+        settings: dict[str, Any] = {
+            "equalise": recipe.calibration.equalise,
+            "input": self.plan.spec.input.model_dump(mode="json"),
+        }
+        step = Step("observe", observe.VERSION, inputs, settings, tool_versions(*observe.TOOLS))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return observe.observe(
+                self.exported.folder,
+                self.plan.task,
+                self.plan.dataset.split(recipe.data.calibration),
+                chosen,
+                recipe.calibration.equalise,
+                recipe.threads,
+                out,
+                self.ledger.events.progress,
+            )
+
+        made = self.ledger.run("observe", step, "statistics", make, _observed_note)
+        return lambda: observe.observations(made.folder), made.digest
+
+    def _key(self) -> NetworkKey:
+        return NetworkKey(
+            weights=self.network.files["weights.safetensors"].sha256,
+            graph=self.exported.files["model.onnx"].sha256,
+            preprocessing=self.plan.spec.input.model_dump(mode="json"),
+        )
+
+    def _quantise(self, scheme: str) -> Artifact:
+        recipe, bits = self.plan.recipe, self.plan.weight_bits(scheme)
+        if self.plan.ranges is not None:
+            given, origin = self.plan.ranges[0], str(recipe.calibration.ranges)
+            given.check(self._key(), recipe.calibration.observer, SCHEMES[scheme].target, origin)
+        (chosen, set_digest), (known_of, known_digest) = self._set, self._known
+        inputs = {
+            "exported": self.exported.digest,
+            "validation": self.plan.validation,
+            "set": set_digest,
+            "known": known_digest,
+        }
+        settings: dict[str, Any] = {
+            "calibration": recipe.calibration.model_dump(
+                mode="json", include={"observer", "bias_correction", "adaround"}
+            ),
+            "scheme": scheme,
+            "weight_bits": bits,
+            "parity_images": recipe.limits.parity_images,
+            "input": self.plan.spec.input.model_dump(mode="json"),
+        }
+        step = Step("quantise", quantise.VERSION, inputs, settings, tool_versions(*quantise.TOOLS))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            split = self.plan.dataset.split(recipe.data.calibration)
+            data = CalibrationData(
+                dataset=self.plan.dataset.name, split=split.name, digest=chosen.digest, images=chosen.names
+            )
+            known = known_of()
+            return quantise.quantise(
+                self.exported.folder,
+                self.plan.task,
+                split,
+                chosen,
+                known,
+                self._key(),
+                known.data if isinstance(known, Ranges) else data,
+                self.plan.samples,
+                recipe.calibration,
+                SCHEMES[scheme],
+                bits,
+                recipe.threads,
+                out,
+                self.ledger.events.progress,
+            )
+
+        return self.ledger.run(f"quantise {scheme}", step, "onnx", make, _quantised_note)
+
+    def _mix(self, scheme: str, quantised: Artifact) -> Artifact:
+        recipe, (chosen, _) = self.plan.recipe, self._set
+        judged = self.plan.judged(chosen)
+        inputs = {
+            "exported": self.exported.digest,
+            "quantised": quantised.digest,
+            "validation": self.plan.validation,
+            "judged": self.plan.dataset.digest(judged.name),
+        }
+        settings: dict[str, Any] = {
+            "images": list(judged.indices),
+            "max_drop": recipe.limits.max_drop,
+            "scheme": scheme,
+            "parity_images": recipe.limits.parity_images,
+            "input": self.plan.spec.input.model_dump(mode="json"),
+        }
+        step = Step("mix", mix.VERSION, inputs, settings, tool_versions(*mix.TOOLS))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return mix.mix(
+                self.exported.folder,
+                quantised.folder,
+                quantised.meta,
+                self.plan.task,
+                judged,
+                self.plan.samples,
+                recipe.limits.max_drop,
+                SCHEMES[scheme],
+                recipe.threads,
+                out,
+                self.ledger.events.progress,
+            )
+
+        made = self.ledger.run(f"mix {scheme}", step, "onnx", make, _mixed_note)
+        kept = made.meta["mixed"]["kept_in_float"]
+        if kept:
+            products = len(kept) + len(made.meta["int8"])
+            self.ledger.notes.append(
+                f"{scheme}: {len(kept)} of {products} layers are kept in float to lose at most "
+                f"{recipe.limits.max_drop:g} points, chosen on {len(judged)} images of '{judged.name}': "
+                + ", ".join(kept)
+            )
+        return made
+
+
+def _set_note(meta: Mapping[str, Any]) -> str:
+    rarest = min(meta["classes"].items(), key=lambda entry: (entry[1], entry[0]), default=None)
+    return f"{len(meta['images'])} images" + (f", the rarest class {rarest[0]} in {rarest[1]}" if rarest else "")
+
+
+def _observed_note(meta: Mapping[str, Any]) -> str:
+    return f"{meta['tensors']} tensors on {meta['images']} images"
+
+
+def _quantised_note(meta: Mapping[str, Any]) -> str:
+    how = " + ".join([meta["observer"], *meta["repairs"]])
+    return f"{how}, {parity_note(meta)}"
+
+
+def _mixed_note(meta: Mapping[str, Any]) -> str:
+    found = meta["mixed"]
+    delta = next((one["delta"] for one in reversed(found["tried"]) if one["holds"] and "delta" in one), None)
+    said = "" if delta is None else f", {delta:+.2f} points on {found['images']} images"
+    return f"{len(found['kept_in_float'])} layers kept in float{said}"
