@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from visiondeploy.calibration.watching import Watch, Watched
 from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends import openvino_inside
 from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
+from visiondeploy.pipeline.backends.openvino_inside import COMPUTE, PRODUCTS
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.xml"
 ONNX = "model.onnx"
 DESCRIPTION = "engine.json"
-LAYERS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
-COMPUTE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 
 
 class OpenVinoBackend:
@@ -60,10 +62,29 @@ class OpenVinoBackend:
         for node in _compiled(folder / MODEL, threads).get_runtime_model().get_ops():
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else ""
-            if kind in LAYERS:
+            if kind in PRODUCTS:
                 precision = str(info["runtimePrecision"].astype(str))
                 layers.append(Layer(node.get_friendly_name(), kind, COMPUTE.get(precision, precision), "cpu"))
         return Realised(tuple(layers), _description(folder)["stored"])
+
+    def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
+        """The execution graph's layers, as this machine runs them."""
+        return openvino_inside.execution_layers(_compiled(folder / MODEL, threads).get_runtime_model())
+
+    def inner(self, folder: Path) -> tuple[Inner, ...]:
+        """The tensors of the IR, which keep the names that they have in the ONNX file."""
+        return openvino_inside.inner_tensors(_read(folder / MODEL))
+
+    def watch(self, folder: Path, threads: int) -> Watch:
+        """Models with more outputs. A tensor that is an output is not fused away, which may cure a fault of fusing."""
+        inputs = _description(folder)["inputs"]
+
+        def watched(tensors: Sequence[str]) -> Watched:
+            model = _read(folder / MODEL)
+            model.add_outputs(list(tensors))
+            return OpenVinoSession(_compiled(model, threads), inputs, list(tensors)).infer
+
+        return watched
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -74,7 +95,17 @@ def _description(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _compiled(path: Path, threads: int) -> Any:
+def _read(path: Path) -> Any:
+    import openvino as ov
+
+    try:
+        return ov.Core().read_model(path)
+    except RuntimeError as error:
+        raise InputError(f"OpenVINO does not load {path.name}: {_reason(error)}") from None
+
+
+def _compiled(model: Any, threads: int) -> Any:
+    """A model, or the file of one, compiled for latency. Raises `InputError`."""
     import openvino as ov
 
     settings = {
@@ -85,9 +116,9 @@ def _compiled(path: Path, threads: int) -> Any:
         "NUM_STREAMS": 1,
     }
     try:
-        return ov.Core().compile_model(path, "CPU", settings)
+        return ov.Core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise InputError(f"OpenVINO does not load {path.name}: {_reason(error)}") from None
+        raise InputError(f"OpenVINO does not load {MODEL}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
