@@ -38,6 +38,7 @@ OF_ONNX = {
     "visiondeploy.calibration.codes",
     "visiondeploy.calibration.equalise",
     "visiondeploy.calibration.graph",
+    "visiondeploy.calibration.layers",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.placement",
@@ -45,6 +46,7 @@ OF_ONNX = {
     "visiondeploy.calibration.qdq",
     "visiondeploy.calibration.rewrite",
     "visiondeploy.calibration.search",
+    "visiondeploy.calibration.sensitivity",
 }
 
 IMPORT_ALL = """

@@ -76,13 +76,20 @@ class OpenVinoBackend:
         return openvino_inside.inner_tensors(_read(folder / MODEL))
 
     def watch(self, folder: Path, threads: int) -> Watch:
-        """Models with more outputs. A tensor that is an output is not fused away, which may cure a fault of fusing."""
-        inputs = _description(folder)["inputs"]
+        """A model for each tensor, with that as one more output.
+
+        What is an output is not fused away, and 2026.4 computes rightly behind a concat that is one. Beside others a
+        tensor would therefore be of another model than the engine's.
+        """
+        original, inputs = _read(folder / MODEL), _description(folder)["inputs"]
 
         def watched(tensors: Sequence[str]) -> Watched:
-            model = _read(folder / MODEL)
-            model.add_outputs(list(tensors))
-            return OpenVinoSession(_compiled(model, threads), inputs, list(tensors)).infer
+            sessions = {}
+            for tensor in tensors:
+                model = original.clone()
+                model.add_outputs(tensor)
+                sessions[tensor] = OpenVinoSession(_compiled(model, threads), inputs, [tensor])
+            return lambda feeds: {tensor: session.infer(feeds)[tensor] for tensor, session in sessions.items()}
 
         return watched
 
