@@ -104,7 +104,7 @@ def compare(
         for name, session in candidates.items():
             found = session.infer(feeds)
             try:
-                meters[name].update(expected, found, labels, task.labels(found))
+                meters[name].update(task.values(expected), task.values(found), labels, task.labels(found))
             except InputError as error:
                 raise InputError(f"{name} cannot be compared on sample '{sample.name}': {error}") from error
             rows[name].append(task.score(found, [sample]))

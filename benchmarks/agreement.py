@@ -44,9 +44,9 @@ class AgreementMeter:
     ) -> None:
         """Add one batch.
 
-        `reference` and `candidate` hold arrays of the same names and shapes, N×… of any numeric dtype;
-        the labels are integer arrays N×H×W, given for both or for neither. Outputs that only the candidate
-        has are not compared.
+        `reference` and `candidate` hold arrays of the same names and shapes, N×… of any numeric dtype, and may be
+        empty where outputs are class maps; the labels are integer arrays N×H×W, given for both or for neither.
+        Outputs that only the candidate has are not compared.
 
         Raises InputError where an output is missing or of another shape, or where the reference itself is
         NaN or infinite: there is nothing then to be compared with.
@@ -61,7 +61,7 @@ class AgreementMeter:
             _same_shape("labels", labels_reference, labels_candidate)
             self._pixels += labels_reference.size
             self._pixels_agreeing += int(np.count_nonzero(labels_reference == labels_candidate))
-        first = next(iter(reference.values()), None)
+        first = next(iter(reference.values()), labels_reference)
         if first is not None:
             self._samples += first.shape[0] if first.ndim else 1
 
@@ -85,11 +85,13 @@ class AgreementMeter:
     def result(self) -> Agreement:
         """What was seen so far. A candidate with a NaN or infinite element has infinite errors and SQNR −∞.
 
-        Raises InputError where nothing was compared.
+        Where labels alone were compared errors and SQNR are NaN. Raises InputError where nothing was compared.
         """
-        if self._elements == 0:
+        if self._elements == self._pixels == 0:
             raise InputError("no outputs were compared: give at least one sample and one output.")
         pixels = self._pixels_agreeing / self._pixels if self._pixels else None
+        if self._elements == 0:
+            return Agreement(math.nan, math.nan, math.nan, pixels, self._samples)
         if self._nonfinite:
             return Agreement(math.inf, math.inf, -math.inf, pixels, self._samples)
         return Agreement(

@@ -61,7 +61,7 @@ def codes_of(index: GraphIndex, tensor: str) -> Codes | None:
 
 
 def replace_constant(graph: onnx.GraphProto, name: str, value: Array) -> None:
-    """Give the initializer `name` another value of the same shape and type."""
+    """Give the initializer `name` another value, in the type that it has."""
     tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
     dtype = numpy_helper.to_array(tensor).dtype
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))

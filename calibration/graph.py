@@ -47,10 +47,17 @@ class GraphIndex:
         found = self.initializers.get(tensor)
         return None if found is None else np.asarray(numpy_helper.to_array(found))
 
+    def shape(self, tensor: str) -> tuple[int | None, ...] | None:
+        """The size of each axis of a tensor, None for a free one; None where the graph does not say its axes."""
+        found = self._shapes.get(tensor)
+        if found is None or not found.HasField("shape"):
+            return None
+        return tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in found.shape.dim)
+
     def rank(self, tensor: str) -> int | None:
         """The number of axes of a tensor, where the graph says it."""
-        found = self._shapes.get(tensor)
-        return len(found.shape.dim) if found is not None and found.HasField("shape") else None
+        found = self.shape(tensor)
+        return None if found is None else len(found)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -7,6 +7,8 @@ runtimes fuse them away:
     DQ ─► MaxPool ─► Q            same scale on both sides, since a maximum makes no new value
     DQ, DQ ─► Concat ─► Q         each branch keeps its own scale; one shared scale would make the
                                   skip signed, the ReLU would no longer fold, and it costs codes
+    Conv ─► Concat ─► Q           a branch that nobody else reads is rounded once, by the pair behind, which a
+                                  runtime that does not want rounded results moves into the convolution
     DQ ─► Conv ─► Add ◄─ DQ       the sum is taken in the convolution's accumulator; a runtime that
                                   cannot wants a pair behind the Conv as well (`rounded_results`)
     DQ ─► Conv ─► logits          what the last convolution gives stays float: in 8 bits the logits of a UNet
@@ -27,7 +29,7 @@ from visiondeploy.calibration.schemes import SCHEMES, Scheme
 ACTIVATIONS = ("Relu", "Clip")
 """Operators that the quantiser behind them makes superfluous, since it clips."""
 
-SAME_SCALE = ("MaxPool", "DepthToSpace", "Resize")
+SAME_SCALE = ("MaxPool", "DepthToSpace", "Transpose", "Reshape", "Resize")
 """Operators that move values and make none, so that both sides share a scale; of Resize, the nearest."""
 
 
@@ -132,7 +134,15 @@ def _operands(index: GraphIndex, node: onnx.NodeProto, scheme: Scheme, products:
         for taken, other in (node.input, tuple(reversed(node.input))):
             if taken in products and index.only_reader(taken) is not None:
                 return [other]
+    if node.op_type == "Concat" and not scheme.rounded_results:
+        return [name for name in node.input if not _only_joined(index, name, products)]
     return list(node.input)
+
+
+def _only_joined(index: GraphIndex, tensor: str, products: set[str]) -> bool:
+    """Whether a branch of a Concat is what an integer product gives and read by nobody else."""
+    maker = _source(index, tensor)
+    return maker is not None and maker.output[0] in products and index.only_reader(tensor) is not None
 
 
 def _source(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:

@@ -49,7 +49,7 @@ SCHEMES: dict[str, Scheme] = {
         products=frozenset({"Conv"}),
         between=frozenset(
             {"MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul"}
-            | {"Resize", "DepthToSpace", "LeakyRelu", "Sigmoid"}
+            | {"Resize", "DepthToSpace", "Transpose", "Reshape", "LeakyRelu", "Sigmoid"}
         ),
         rounded_results=True,
         rewritten=True,

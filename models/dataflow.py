@@ -48,6 +48,7 @@ class _Node:
     makers: list[_Node | None]
     keywords: Mapping[str, Any]
     read: bool = field(default=False)
+    readers: int = field(default=0)
 
 
 def calls_of(network: nn.Module, size: tuple[int, int]) -> tuple[Call, ...]:
@@ -79,6 +80,9 @@ class _Trace(TorchFunctionMode):
         node = _Node(Call(func), operands, [self._made.get(id(operand)) for operand in operands], kwargs or {})
         found = func(*args, **(kwargs or {}))
         if isinstance(found, Tensor):
+            for maker in node.makers:
+                if maker is not None:
+                    maker.readers += 1
             self.nodes.append(node)
             self._made[id(found)] = node
             self._alive.append(found)
@@ -111,7 +115,17 @@ def _in_codes(node: _Node) -> tuple[int, ...]:
         # The sum is taken in the accumulator of a convolution.
         taken = next((place for place in tensors if _is_product(node.makers[place])), None)
         return tuple(place for place in tensors if place != taken)
+    if node.call.function in CONCATS:
+        return tuple(place for place in tensors if not _only_joined(node.makers[place]))
     return tensors
+
+
+def _only_joined(branch: _Node | None) -> bool:
+    """Whether a branch of a concat is what a convolution gives, and read by nobody else: rounded behind the concat."""
+    if branch is None or branch.readers > 1:
+        return False
+    before = branch.makers[0] if branch.call.function in _CLIPS else None
+    return _is_product(branch) or (before is not None and before.readers == 1 and _is_product(before))
 
 
 def _makes_no_value(node: _Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,9 +12,19 @@ from visiondeploy.types import Array, Task
 
 
 def forward(module: nn.Module, task: Task, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Run `module` without gradients, on the device of its weights. Outputs are float32, under the task's names."""
+    """Run `module` without gradients, on the device of its weights. Outputs have the task's names.
+
+    Those of any floating type become float32. On the CPU feeds are read where they lie, and outputs are arrays on
+    PyTorch's own memory; a feed that is read-only is copied, as PyTorch has no such tensors.
+    """
     device = next(module.parameters()).device
+    writable = (np.require(feeds[name], requirements="W") for name in task.inputs)
     with torch.inference_mode():
-        found = module(*(torch.from_numpy(feeds[name]).to(device) for name in task.inputs))
+        found = module(*(torch.from_numpy(feed).to(device) for feed in writable))
     tensors: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
-    return {name: tensor.float().cpu().numpy() for name, tensor in zip(task.outputs, tensors, strict=True)}
+    return {name: _array(tensor) for name, tensor in zip(task.outputs, tensors, strict=True)}
+
+
+def _array(tensor: Tensor) -> Array:
+    found: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+    return found

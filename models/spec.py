@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from visiondeploy.types import Settings
 
 Scalar = bool | int | float | str
 Byte = Annotated[int, Field(ge=0, le=255)]
+Io = Literal["float32", "uint8"]
 
 
 class InputSpec(Settings):
@@ -33,7 +34,9 @@ class NetworkSpec(Settings):
 
     `architecture` is a name of the table in `models/table.py`, `options` its own settings.
     `ignore_index` is the value of pixels without a class, and lies outside of the classes; the palette has a
-    colour for each. `trained_steps` is 0 for random weights, and every report says so.
+    colour for each. `trained_steps` is 0 for random weights, and every report says so. With `io` "uint8"
+    normalisation and what follows the network are in the graph: raw images N×H×W×3 uint8 go in. A trained network
+    has "float32"; what is served of it may have the other.
     """
 
     architecture: str
@@ -44,6 +47,15 @@ class NetworkSpec(Settings):
     ignore_index: Byte
     input: InputSpec = InputSpec()
     trained_steps: Annotated[int, Field(ge=0)] = 0
+    io: Io = "float32"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `io` where it is the default: checkpoints and keys are those of releases that did not have it."""
+        found: dict[str, Any] = handler(self)
+        if self.io == "float32":
+            found.pop("io", None)
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -80,7 +80,7 @@ def bench(
         environment=capture(threads),
         rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
-        notes=tuple(notes) if trained else (*notes, gate.UNTRAINED),
+        notes=(*notes, *gate.notes(first.record.spec, trained)),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +156,8 @@ def _difference(one: BuildRecord, other: BuildRecord) -> str | None:
         return "other weights"
     if one.spec.input != other.spec.input:
         return "another input size"
+    if one.spec.io != other.spec.io:
+        return f"other inputs and outputs ({other.spec.io}, not {one.spec.io})"
     if one.validation != other.validation:
         return "other validation data"
     return None

@@ -2,6 +2,7 @@
 
     train or load ─► [qat] ─► export ─► convert (fp16) or quantise (int8) ─► compile by backend ─► measure ─► verdict
 
+With `--io uint8` what is compiled is wrapped before: raw images go in, and what follows the network is in the graph.
 Each arrow goes through the store: its key is made of the digests of what goes in, the stage's settings and
 version and the versions of its tools. With everything in the store no stage runs and no torch is imported.
 """
@@ -22,6 +23,7 @@ from visiondeploy.pipeline.precise import Precise
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.store import Artifact, Store
 from visiondeploy.pipeline.walk import Compiled, Measured, Walk
+from visiondeploy.pipeline.wrapping import Wrapping
 from visiondeploy.types import Precision
 
 
@@ -52,6 +54,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
 
     network = walk.network()
     places: dict[str, Artifact] = {"network": network}
+    wrapped: dict[str, Artifact] = {}
     engines: list[Compiled] = []
     baseline: Compiled | None = None
     measured: Measured | None = None
@@ -68,10 +71,15 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
             scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
             places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
     if until in {"compile", "measure"}:
-        engines = walk.compile(network, exported, ready)
+        wrapping = Wrapping(ledger)
+        wrapped = wrapping.wrapped(network, exported, ready)
+        places |= wrapping.places(wrapped)
+        engines = walk.compile(network, exported, ready, wrapped)
         places |= {f"engines/{engine.backend.name}": engine.artifact for engine in engines}
     if until == "measure":
-        baseline = walk.baseline(network, engines)
+        baseline = walk.baseline(network, engines, wrapped)
+        if wrapped:
+            places[f"engines/{baseline.backend.name}"] = baseline.artifact
         measured = walk.measure(network, baseline, engines)
 
     record = BuildRecord(
@@ -79,13 +87,13 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         visiondeploy=__version__,
         until=until,
         recipe=made,
-        spec=plan.spec.model_copy(update={"trained_steps": network.meta["steps"]}),
+        spec=(plan.served if engines else plan.spec).model_copy(update={"trained_steps": network.meta["steps"]}),
         network=network.digest,
         parameters=network.meta["parameters"],
         validation=plan.validation,
         engine=_fastest(ledger, measured, engines) if measured else None,
         engines=tuple(_engine(engine, f"engines/{engine.backend.name}") for engine in engines),
-        baseline=_engine(baseline, "network") if baseline else None,
+        baseline=_engine(baseline, f"engines/{baseline.backend.name}" if wrapped else "network") if baseline else None,
         left_out=tuple(ledger.left_out),
         parity=tuple(ledger.checks),
         stages=tuple(ledger.stages),
@@ -111,7 +119,7 @@ def _report(ledger: Ledger, measured: Measured) -> Report:
         rows=(*measured.rows, *ledger.left_out),
         # What "auto" left out is no engine of this build, and is not judged.
         verdict=gate.verdict(ledger.checks, measured.rows, ledger.plan.recipe.limits, ledger.trained),
-        notes=tuple(ledger.notes) if ledger.trained else (*ledger.notes, gate.UNTRAINED),
+        notes=(*ledger.notes, *gate.notes(ledger.plan.served, ledger.trained)),
     )
 
 

@@ -28,7 +28,7 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.inside import Inner, Watchable
 from visiondeploy.pipeline.differences import Comparison, Difference, TensorMeter
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.opening import MODEL, OpenBuild, Place, dataset_of, find_place
+from visiondeploy.pipeline.opening import MODEL, Place, dataset_of, find_place
 from visiondeploy.pipeline.stages.parity import parity
 from visiondeploy.pipeline.stages.quantise import RANGES
 from visiondeploy.pipeline.stages.sample import Feeds
@@ -60,8 +60,8 @@ def compare(
     ours, theirs = find_place(reference, stage), find_place(candidate, stage)
     for place in (ours, theirs):
         place.verify()
-    notes = _check_builds(ours.build, theirs.build)
-    recipe, task = ours.build.recipe, task_of(ours.build.record.spec)
+    notes = _check_places(ours, theirs)
+    recipe, task = ours.build.recipe, task_of(ours.spec)
     threads = threads or recipe.threads
     split = dataset_of(ours.build).split(recipe.data.val)
     samples = Feeds(task, split, chosen(len(split), images or recipe.limits.parity_images))
@@ -83,12 +83,15 @@ def compare(
     )
 
 
-def _check_builds(one: OpenBuild, other: OpenBuild) -> tuple[str, ...]:
-    """Raise `UsageError` where two builds are not fed alike; a note where they are of other weights."""
-    if one.record.spec.input != other.record.spec.input:
-        raise _different(f"{other.folder} has another input size or normalisation")
-    if one.record.spec.classes != other.record.spec.classes:
-        raise _different(f"{other.folder} knows other classes")
+def _check_places(ours: Place, theirs: Place) -> tuple[str, ...]:
+    """Raise `UsageError` where two networks are not fed alike; a note where they are of other weights."""
+    if ours.spec.input != theirs.spec.input:
+        raise _different(f"{theirs.title} has another input size or normalisation")
+    if ours.spec.io != theirs.spec.io:
+        raise _different(f"{theirs.title} takes {theirs.spec.io}, and {ours.title} takes {ours.spec.io}")
+    if ours.spec.classes != theirs.spec.classes:
+        raise _different(f"{theirs.title} knows other classes")
+    one, other = ours.build, theirs.build
     if one.record.files.get(WEIGHTS) != other.record.files.get(WEIGHTS):
         return (f"{one.folder.name} and {other.folder.name} were built from networks with other weights",)
     return ()
@@ -208,7 +211,7 @@ def _factors(ours: Place, theirs: Place) -> dict[str, Array]:
 
 def _scales(place: Place) -> Mapping[str, Array]:
     """By what the channels of its tensors are divided; empty where it was not made of an equalised graph."""
-    ranges = f"{place.source}/{RANGES}"
+    ranges = f"{place.network}/{RANGES}"
     if ranges not in place.build.record.files:
         return {}
     import onnx

@@ -83,8 +83,10 @@ class Comparison(_Part):
     notes: tuple[str, ...]
 
     def holds(self, found: AgreementRow) -> bool:
-        """Whether the SQNR reaches the limit."""
-        return gate.parity_check("SQNR", found, self.limit_db, None).status is Outcome.PASS
+        """Whether the SQNR reaches the limit. Class maps have none, and are not held against it."""
+        return (
+            found.outputs == "classes" or gate.parity_check("SQNR", found, self.limit_db, None).status is Outcome.PASS
+        )
 
     @property
     def first(self) -> Difference | None:
@@ -129,9 +131,11 @@ class Comparison(_Part):
 
 
 def said(found: AgreementRow) -> str:
-    """An SQNR in words."""
+    """An SQNR in words; of class maps the share that agrees."""
     if found.exact:
         return "no error"
+    if found.outputs == "classes":
+        return f"{found.pixels:.2%} of their classes"
     if not found.finite:
         return "NaN or infinity"
     return "zero in the reference alone" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"

@@ -6,6 +6,7 @@ network-qat/         the same of the network fine-tuned for int8, if it was: wha
 onnx-fp32/           model.onnx, model.pt (TorchScript)
 onnx-fp16/           model.onnx in half precision
 onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme and its ranges.json, one for each that a backend names
+…-uint8/             what takes raw images, made of the one before; then engines/pytorch is the baseline
 engines/BACKEND/     what the backend loads
 """
 

@@ -6,24 +6,46 @@ from collections.abc import Iterable, Sequence
 
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
 from visiondeploy.benchmarks.statistics import non_inferior
+from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Outcome, Status
 
 POINTS = 100.0
 
 UNTRAINED = "the weights are random: the metric says nothing and is not judged"
+END_TO_END = (
+    "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and the "
+    "class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
+)
+
+
+def notes(spec: NetworkSpec, trained: bool) -> tuple[str, ...]:
+    """Sentences of a report that hold for all its rows."""
+    return (*(() if trained else (UNTRAINED,)), *((END_TO_END,) if spec.io == "uint8" else ()))
 
 
 def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:
     """PASS where the SQNR reaches `sqnr_db` decibels and, if `pixels` is given, that share of the classes agrees."""
     limit = f"SQNR ≥ {sqnr_db:g} dB"
     good = found.exact or (found.sqnr_db is not None and found.sqnr_db >= sqnr_db)
-    measured = "equal" if found.exact else "not finite" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
+    unknown = "not finite" if found.outputs == "values" else "class maps, which have none"
+    measured = "equal" if found.exact else unknown if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
     if pixels is not None and found.pixels is not None:
         limit += f", {pixels:.2%} of pixels agree"
         good = good and found.pixels >= pixels
         measured += f", {found.pixels:.2%}"
     return Check(name=name, limit=limit, found=measured, status=Outcome.PASS if good else Outcome.FAIL)
+
+
+def classes_check(name: str, found: AgreementRow, share: float) -> Check:
+    """PASS where at least `share` of the pixels of a class map have the class that the reference gives them."""
+    good = found.pixels is not None and found.pixels >= share
+    return Check(
+        name=name,
+        limit=f"{share:.2%} of pixels agree",
+        found="equal" if found.exact else "not measured" if found.pixels is None else f"{found.pixels:.3%}",
+        status=Outcome.PASS if good else Outcome.FAIL,
+    )
 
 
 def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:

@@ -15,10 +15,10 @@ from visiondeploy.pipeline.backends.inside import Inspectable, LayerDetail, Shap
 from visiondeploy.pipeline.backends.onnx_inside import graph_layers
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.folder import Engine
-from visiondeploy.pipeline.opening import MODEL, OpenBuild, Place, find_places
+from visiondeploy.pipeline.opening import MODEL, Place, find_places
 from visiondeploy.types import Precision
 
-# 1: build, stages: layers, totals, by_kind, by_type, notes
+# 1: build, stages: name, input, backend, precision, layers, totals, by_kind, by_type, notes
 SCHEMA = "visiondeploy.inspection/1"
 
 NOT_SAID = "not said"
@@ -37,9 +37,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class StageInspection:
-    """The layers of one ONNX file or engine. `backend` and `precision` are those of an engine, else None."""
+    """The layers of one ONNX file or engine. `backend` and `precision` are those of an engine, else None.
+
+    `input` are the shapes that it is fed for one image, which all others follow from.
+    """
 
     name: str
+    input: dict[str, tuple[int, ...]]
     backend: str | None
     precision: Precision | None
     layers: tuple[LayerDetail, ...]
@@ -51,10 +55,9 @@ class StageInspection:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found of a build; `input` are the shapes for one image, which all others follow from."""
+    """What was found of a build."""
 
     build: str
-    input: dict[str, tuple[int, ...]]
     stages: tuple[StageInspection, ...]
 
     def to_json(self) -> str:
@@ -69,19 +72,19 @@ def inspect(path: Path, stage: str | None) -> Inspection:
     `UsageError` for a stage that it does not have, `IntegrityError` for a file that was changed.
     """
     build, places = find_places(path, stage)
-    shapes = _shapes(build)
-    return Inspection(build.record.name, dict(shapes), tuple(_inspect(place, shapes) for place in places))
+    return Inspection(build.record.name, tuple(map(_inspect, places)))
 
 
-def _shapes(build: OpenBuild) -> Shapes:
-    """The shapes that a network of the build is fed for one image."""
-    size = build.record.spec.input
+def _shapes(place: Place) -> Shapes:
+    """The shapes that it is fed for one image."""
+    size = place.spec.input
     blank = np.zeros((size.height, size.width, 3), dtype=np.uint8)
-    return {name: feed.shape for name, feed in task_of(build.record.spec).preprocess([blank]).items()}
+    return {name: feed.shape for name, feed in task_of(place.spec).preprocess([blank]).items()}
 
 
-def _inspect(place: Place, shapes: Shapes) -> StageInspection:
+def _inspect(place: Place) -> StageInspection:
     place.verify()
+    shapes = _shapes(place)
     notes: tuple[str, ...] = ()
     if place.engine is None:
         layers = graph_layers(place.folder / MODEL, shapes)
@@ -89,6 +92,7 @@ def _inspect(place: Place, shapes: Shapes) -> StageInspection:
         layers, notes = _engine_layers(place, place.engine, shapes)
     return StageInspection(
         name=place.name,
+        input=dict(shapes),
         backend=place.engine.backend if place.engine else None,
         precision=place.engine.precision if place.engine else None,
         layers=layers,

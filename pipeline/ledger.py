@@ -47,6 +47,11 @@ class Ledger:
         agreement = self.plan.recipe.limits.agreement if pixels and self.trained else None
         self.checks.append(gate.parity_check(name, found, sqnr_db, agreement))
 
+    def check_classes(self, name: str, artifact: Artifact, kind: str) -> None:
+        """As `check`, of class maps that the same runtime made: with random weights too they have to agree."""
+        found = AgreementRow.model_validate(artifact.meta["parity"][kind])
+        self.checks.append(gate.classes_check(name, found, self.plan.recipe.limits.io_agreement))
+
     def leave_out(self, backend: str, status: Status, reason: str) -> None:
         """A row of the report for what "auto" would have built, so that nobody takes it for measured or forgotten."""
         recipe = self.plan.recipe
@@ -68,6 +73,9 @@ def parity_note(meta: Mapping[str, Any]) -> str:
     found = [AgreementRow.model_validate(row) for row in meta["parity"].values()]
     if not all(row.finite for row in found):
         return "NaN or infinity where the stage before has numbers"
+    classes = [row.pixels for row in found if row.outputs == "classes" and row.pixels is not None and not row.exact]
+    if classes:
+        return f"{min(classes):.3%} of pixels as in the stage before"
     worst = min((row.sqnr_db for row in found if row.sqnr_db is not None), default=None)
     return "equal to the stage before" if worst is None else f"SQNR {worst:.1f} dB to the stage before"
 

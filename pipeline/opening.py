@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError, unknown_name
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.models.spec import Io, NetworkSpec
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, read_build, verify
@@ -19,6 +20,9 @@ from visiondeploy.types import Dataset, Precision
 MODEL = "model.onnx"
 """The file that makes a folder an ONNX stage, and what runs it."""
 RUNS_ONNX = "onnxruntime"
+
+BARE: Io = "float32"
+"""The inputs and outputs of a network that nothing is wrapped around."""
 
 _DEEPEST = 2
 """How far below its build a place lies: "engines/openvino"."""
@@ -59,6 +63,14 @@ class Place:
         return self.build.folder / self.name
 
     @property
+    def spec(self) -> NetworkSpec:
+        """What is known of the network, with the inputs and outputs that this form of it has."""
+        spec = self.build.record.spec
+        if self.engine is not None:
+            return spec
+        return spec.model_copy(update={"io": spec.io if self.name.endswith(f"-{spec.io}") else BARE})
+
+    @property
     def backend(self) -> Backend:
         """What runs it here. Raises `BackendUnavailable`."""
         name = self.engine.backend if self.engine else RUNS_ONNX
@@ -69,14 +81,20 @@ class Place:
         return backend
 
     @property
-    def source(self) -> str | None:
-        """The name of the ONNX stage that it is or was made from; None where that depends on an unknown backend."""
+    def network(self) -> str | None:
+        """The ONNX stage with the network alone that is in it; None where that depends on a backend that is unknown."""
         if self.engine is None:
-            return self.name
+            return self.name.removesuffix(f"-{self.spec.io}")
         if self.engine.precision is not Precision.INT8:
             return f"onnx-{self.engine.precision}"
         backend = BACKENDS.get(self.engine.backend)
         return None if backend is None else f"onnx-int8-{Plan(self.build.recipe).scheme(backend)}"
+
+    @property
+    def source(self) -> str | None:
+        """The ONNX stage that it is or was made from; None as of `network`."""
+        network, io = self.network, self.spec.io
+        return network if network is None or io == BARE else f"{network}-{io}"
 
     def verify(self, *others: str) -> None:
         """Check the digest of every file in it, and of `others` of the build. Raises `IntegrityError`."""

@@ -78,6 +78,8 @@ class Plan:
                 self.dataset.split(split)
         _ = self.ranges
         _ = self.spec, self.backends
+        if self.serves:
+            _ = self.served_task
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -135,7 +137,8 @@ class Plan:
                     "give this one the same ignore_index."
                 )
             size = {"height": wanted[0], "width": wanted[1]}
-            return spec.model_copy(update={"input": spec.input.model_copy(update=size)})
+            # A served network is one all the same.
+            return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
         height, width = recipe.input.height, recipe.input.width
         if height is None or width is None:
             first = self.dataset.split(recipe.data.train)[0].image.shape
@@ -154,6 +157,8 @@ class Plan:
         """The name of the build's folder. What ends early has one of its own, so as not to replace a whole build."""
         ends = {"train": "network", "export": "onnx", "quantise": f"{self.recipe.precision}-calibration"}
         parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
+        if self.serves and until not in ends:
+            parts.append(self.served.io)
         if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
         if self.recipe.qat.steps and until != "train":
@@ -163,6 +168,16 @@ class Plan:
         return "-".join(parts)
 
     @cached_property
+    def served(self) -> NetworkSpec:
+        """What is known of the engines, and of the baseline: the network, with the inputs and outputs of its graph."""
+        return self.spec.model_copy(update={"io": self.recipe.export.io})
+
+    @property
+    def serves(self) -> bool:
+        """Whether the engines have other inputs and outputs than the network."""
+        return self.served.io != self.spec.io
+
+    @cached_property
     def task(self) -> Task:
         """The task of the network."""
         from visiondeploy.models.tasks.table import task_of
@@ -170,11 +185,26 @@ class Plan:
         return task_of(self.spec)
 
     @cached_property
+    def served_task(self) -> Task:
+        """The task of the engines."""
+        from visiondeploy.models.tasks.table import task_of
+
+        return task_of(self.served)
+
+    @cached_property
     def samples(self) -> list[Mapping[str, Array]]:
         """The feeds that parity is measured on: images spread over the validation split."""
+        return self._feeds(self.task)
+
+    @cached_property
+    def served_samples(self) -> list[Mapping[str, Array]]:
+        """The same images as the engines take them."""
+        return self._feeds(self.served_task)
+
+    def _feeds(self, task: Task) -> list[Mapping[str, Array]]:
         split = self.dataset.split(self.recipe.data.val)
         indices = spread(len(split), self.recipe.limits.parity_images)
-        return [self.task.preprocess([split[index].image]) for index in indices]
+        return [task.preprocess([split[index].image]) for index in indices]
 
     @cached_property
     def validation(self) -> str:

@@ -24,6 +24,7 @@ from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.reading import parse_toml, read_toml
 from visiondeploy.models.settings import AugmentSettings, QatSettings, TrainSettings
+from visiondeploy.models.spec import Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.toml import write_toml
 from visiondeploy.types import Precision, Settings
@@ -85,10 +86,14 @@ class InputSettings(Settings):
 
 
 class ExportSettings(Settings):
-    """The ONNX file: its opset, and whether height and width are free (the batch always is)."""
+    """The ONNX file: its opset, and whether height and width are free (the batch always is).
+
+    With `io` "uint8" the engines, and the PyTorch baseline, take raw images N×H×W×3 and give class maps N×H×W.
+    """
 
     opset: Annotated[int, Field(ge=18, le=25)] = 20
     dynamic_size: bool = False
+    io: Io = "float32"
 
 
 class LimitSettings(Settings):
@@ -96,7 +101,9 @@ class LimitSettings(Settings):
 
     `agreement` is the smallest share of pixels whose class agrees after conversion or quantisation, the
     `…_sqnr_db` the smallest signal-to-quantisation-noise ratio of a stage to the one before, in dB, on
-    `parity_images` images; `max_drop` is the largest loss of the metric against PyTorch, in points (of 100).
+    `parity_images` images; `io_agreement` is the smallest share of pixels whose class stays when raw images are put
+    into the graph: the runtime and the weights are the same, so that it holds of random ones too. `max_drop` is the
+    largest loss of the metric against PyTorch, in points (of 100).
     With `strict` the build also fails where a layer does not compute in the precision that was asked for.
     """
 
@@ -105,6 +112,7 @@ class LimitSettings(Settings):
     convert_sqnr_db: float = 40.0
     quantise_sqnr_db: float = 15.0
     compile_sqnr_db: float = 30.0
+    io_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
     parity_images: Annotated[int, Field(ge=1)] = 4
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     strict: bool = False

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
-from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, Row
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
 from visiondeploy.errors import GateFailed
 from visiondeploy.models.launch import launched
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.backends.base import Backend
-from visiondeploy.pipeline.backends.table import BACKENDS
+from visiondeploy.pipeline.backends.table import BACKENDS, REFERENCES
 from visiondeploy.pipeline.ledger import Ledger, Make, parity_note
 from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.stages import compile as compiling
@@ -170,7 +170,8 @@ class Walk:
     def export(self, network: Artifact) -> Artifact:
         """To ONNX and TorchScript."""
         settings: dict[str, Any] = {
-            "export": self.plan.recipe.export.model_dump(mode="json"),
+            # The graph for raw images is made of this one, in a stage of its own.
+            "export": self.plan.recipe.export.model_dump(mode="json", exclude={"io"}),
             "parity_images": self.plan.recipe.limits.parity_images,
         }
         inputs = {"network": network.digest, "validation": self.plan.validation}
@@ -187,8 +188,13 @@ class Walk:
             self.ledger.check(f"parity export {kind}", made, kind, self.plan.recipe.limits.export_sqnr_db, pixels=False)
         return made
 
-    def compile(self, network: Artifact, exported: Artifact, ready: Mapping[str, Artifact]) -> list[Compiled]:
-        """One engine for each backend. The ones that fail parity are named; none left is an error."""
+    def compile(
+        self, network: Artifact, exported: Artifact, ready: Mapping[str, Artifact], wrapped: Mapping[str, Artifact]
+    ) -> list[Compiled]:
+        """One engine for each backend. The ones that fail parity are named; none left is an error.
+
+        `ready` has the ONNX graph for each backend, `wrapped` what takes raw images, where that was asked for.
+        """
         limits, precision = self.plan.recipe.limits, self.plan.recipe.precision
         for name, reason in self.plan.unusable.items():
             self.ledger.leave_out(name, Status.NOT_RUN, reason)
@@ -196,13 +202,12 @@ class Walk:
         faults: dict[str, str] = {}
         for backend in self.plan.backends:
             sources = {"network": network, "torchscript": exported, "onnx": ready[backend.name]}
-            engine = Compiled(backend, precision, self._compile(backend, sources[backend.source]))
-            if engine.parity is not None:
-                check = gate.parity_check(f"parity {backend.name}", engine.parity, limits.compile_sqnr_db, None)
-                if check.status is not Outcome.PASS:
-                    faults[backend.name] = f"{check.name}: {check.found}, limit {check.limit}"
-                    continue
-                self.ledger.checks.append(check)
+            engine, checks = self._engine(backend, precision, sources[backend.source], wrapped.get(backend.name))
+            wrong = [check for check in checks if check.status is not Outcome.PASS]
+            if wrong:
+                faults[backend.name] = "; ".join(f"{c.name}: {c.found}, limit {c.limit}" for c in wrong)
+                continue
+            self.ledger.checks += checks
             good.append(engine)
         if not good:
             raise GateFailed(
@@ -222,16 +227,38 @@ class Walk:
             self.ledger.leave_out(name, Status.FAILED, f"left out, {fault}.")
         return good
 
-    def baseline(self, network: Artifact, engines: Sequence[Compiled]) -> Compiled:
+    def _engine(
+        self, backend: Backend, precision: Precision, source: Artifact, wrapped: Artifact | None
+    ) -> tuple[Compiled, list[Check]]:
+        """The engine of a backend with the checks of its parity, of its values and then of the classes in its map."""
+        limits, checks = self.plan.recipe.limits, []
+        if wrapped is not None and backend.name == REFERENCES[backend.source]:
+            # It runs the wrapped file itself, as the stage did that wrapped it.
+            return Compiled(backend, precision, self._compile(backend, wrapped, served=True)), []
+        engine = Compiled(backend, precision, self._compile(backend, source))
+        if engine.parity is not None:
+            checks.append(gate.parity_check(f"parity {backend.name}", engine.parity, limits.compile_sqnr_db, None))
+        if wrapped is not None:
+            made = self._compile(backend, wrapped, served=True, bare=engine.artifact)
+            engine = Compiled(backend, precision, made)
+            if engine.parity is not None:
+                name = f"parity {backend.name} {self.plan.served.io}"
+                checks.append(gate.classes_check(name, engine.parity, limits.io_agreement))
+        return engine, checks
+
+    def baseline(self, network: Artifact, engines: Sequence[Compiled], wrapped: Mapping[str, Artifact]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
         backend = BACKENDS[measuring.BASELINE]
         for engine in engines:
             if engine.backend is backend:
                 return engine
-        return Compiled(backend, Precision.FP32, self._compile(backend, network))
+        return self._engine(backend, Precision.FP32, network, wrapped.get(backend.name))[0]
 
-    def _compile(self, backend: Backend, source: Artifact) -> Artifact:
-        reference = {"network": "pytorch", "torchscript": "torchscript", "onnx": "onnxruntime"}[backend.source]
+    def _compile(
+        self, backend: Backend, source: Artifact, *, served: bool = False, bare: Artifact | None = None
+    ) -> Artifact:
+        """An engine; `served` where it takes raw images, `bare` the engine without them that it is compared with."""
+        plan, reference = self.plan, REFERENCES[backend.source]
         tools = tool_versions(*compiling.TOOLS, *backend.packages, *BACKENDS[reference].packages)
         settings: dict[str, Any] = {
             "backend": backend.name,
@@ -240,24 +267,25 @@ class Walk:
             "machine": fingerprint(self.plan.environment),
         }
         inputs = {"source": source.digest, "validation": self.plan.validation}
+        if bare is not None:
+            inputs["bare"] = bare.digest
         step = Step("compile", compiling.VERSION, inputs, settings, tools)
 
         def make(out: Path) -> Mapping[str, Any]:
-            return compiling.compile_engine(
-                backend,
-                BACKENDS[reference],
-                source.folder,
-                self.plan.task,
-                self.plan.samples,
-                self.plan.recipe.threads,
-                out,
-            )
+            task, samples = (plan.served_task, plan.served_samples) if served else (plan.task, plan.samples)
+            threads = plan.recipe.threads
+            if bare is not None:
+                return compiling.compile_served(
+                    backend, bare.folder, source.folder, task, plan.samples, samples, threads, out
+                )
+            return compiling.compile_engine(backend, BACKENDS[reference], source.folder, task, samples, threads, out)
 
         def note(meta: Mapping[str, Any]) -> str:
             kinds = Counter(layer["compute"] for layer in meta["layers"])
             return ", ".join(f"{count} layers {kind}" for kind, count in kinds.most_common())
 
-        return self.ledger.run(f"compile {backend.name}", step, "engine", make, note)
+        name = f"compile {backend.name} {plan.served.io}" if served else f"compile {backend.name}"
+        return self.ledger.run(name, step, "engine", make, note)
 
     def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> Measured:
         """Baseline and engines in one run."""
@@ -282,7 +310,7 @@ class Walk:
         def make(out: Path) -> Mapping[str, Any]:
             split = self.plan.dataset.split(recipe.data.val)
             rows = measuring.measure(
-                contenders, self.plan.spec, split, recipe.bench, recipe.threads, self.ledger.events.progress
+                contenders, self.plan.served, split, recipe.bench, recipe.threads, self.ledger.events.progress
             )
             # With the machine as it was then: a measurement that comes from the store is not one of today.
             return {

@@ -51,6 +51,9 @@ class Column:
 def columns(report: Report) -> tuple[Column, ...]:
     """The columns of the report's table, left to right, after that of the names (`NAMES`, `name`)."""
     metrics = dict.fromkeys(plain(row.quality.metric) for row in report.rows if row.quality is not None)
+    # The baseline's own row is equal to itself, whatever its outputs are.
+    compared = [row.agreement.outputs for row in report.rows[1:] if row.agreement is not None]
+    has_values = not compared or "values" in compared
 
     def quality(row: Row) -> Cell:
         return _quality(row.quality, baseline=row is report.baseline)
@@ -61,7 +64,7 @@ def columns(report: Report) -> tuple[Column, ...]:
     return (
         Column(Cell("layers", "by type"), "left", _precision),
         Column(Cell(" / ".join(metrics) or "quality", "Δ, 95 % CI"), "left", quality),
-        Column(Cell("agrees", "SQNR"), "right", _agreement),
+        Column(Cell("agrees", "SQNR" if has_values else ""), "right", _agreement),
         Column(Cell("p50 ms", "p90 / p99"), "right", _latency),
         Column(Cell("speed-up", "95 % CI"), "right", speedup),
         Column(Cell("size", "peak RSS"), "right", _memory),
@@ -185,6 +188,8 @@ def _agreement(row: Row) -> Cell:
         return Cell(pixels, "exact")
     if not agreement.finite:
         return Cell(pixels, "NaN/inf")
+    if agreement.outputs == "classes":
+        return Cell(pixels)
     return Cell(pixels, NOTHING if agreement.sqnr_db is None else f"{agreement.sqnr_db:.1f} dB".replace("-", "−"))
 
 

@@ -111,10 +111,12 @@ class AgreementRow(_Part):
 
     `sqnr_db` is null where it is no finite number: with `exact` true the outputs are equal (SQNR is +∞);
     with `finite` false the candidate gave NaN or infinity (SQNR is −∞, and the errors are null too);
-    with neither, the reference was zero everywhere and the candidate was not, or nothing was measured.
-    Anyone who compares with a limit therefore lets null pass only where `exact` is true.
+    with `outputs` "classes" the outputs are class maps, of which `pixels` says all that can be said;
+    with none of these, the reference was zero everywhere and the candidate was not, or nothing was measured.
+    Anyone who compares with a limit in decibels therefore lets null pass only where `exact` is true.
     """
 
+    outputs: Literal["values", "classes"] = "values"
     pixels: Share | None = None
     sqnr_db: float | None = None
     exact: bool = False
@@ -129,11 +131,17 @@ class AgreementRow(_Part):
             raise ValueError("sqnr_db is null where exact is true or finite is false")
         if self.exact and not self.finite:
             raise ValueError("outputs that are not finite cannot be exact")
+        measured = (self.sqnr_db, self.max_abs, self.mean_abs) != (None, None, None)
+        if self.outputs == "classes" and (measured or self.pixels is None):
+            raise ValueError("class maps have pixels that agree, and no sqnr_db, max_abs or mean_abs")
         return self
 
     @classmethod
     def of(cls, agreement: Agreement) -> Self:
-        """The row that says what `agreement` says, infinities put into `exact` and `finite`."""
+        """The row that says what `agreement` says: infinities put into `exact` and `finite`, NaN into `outputs`."""
+        if math.isnan(agreement.sqnr_db):
+            exact = agreement.pixels == 1
+            return cls(outputs="classes", pixels=agreement.pixels, exact=exact, samples=agreement.samples)
         finite = math.isfinite(agreement.max_abs)
         return cls(
             pixels=agreement.pixels,

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from visiondeploy.errors import InputError
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.types import Array, Image, Sample
+from visiondeploy.types import Array, Ending, Image, Sample, TensorSpec
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -25,8 +25,9 @@ class Segmentation:
 
     name = "segmentation"
     metric = "miou"
-    inputs = (INPUT,)
-    outputs = (OUTPUT,)
+    inputs: tuple[str, ...] = (INPUT,)
+    outputs: tuple[str, ...] = (OUTPUT,)
+    ending: Ending | None = None
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.spec = spec
@@ -34,39 +35,62 @@ class Segmentation:
         self._mean = np.asarray(spec.input.mean, dtype=np.float32)
         self._std = np.asarray(spec.input.std, dtype=np.float32)
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
-        """H×W×3 uint8 RGB images of any size to one batch N×3×height×width float32, normalised.
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """One image N×3×height×width float32."""
+        return (TensorSpec(INPUT, "float32", ("batch", 3, self.spec.input.height, self.spec.input.width)),)
 
-        Resizes with Pillow's bilinear filter, which averages when it shrinks.
-        """
-        size = (self.spec.input.width, self.spec.input.height)
-        batch = np.empty((len(images), 3, size[1], size[0]), dtype=np.float32)
+    @property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """Logits N×classes×height×width float32."""
+        size = self.spec.input
+        return (TensorSpec(OUTPUT, "float32", ("batch", len(self.spec.classes), size.height, size.width)),)
+
+    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+        """H×W×3 uint8 RGB images of any size to one batch N×3×height×width float32, resized and normalised."""
+        batch = np.empty((len(images), 3, self.spec.input.height, self.spec.input.width), dtype=np.float32)
         for row, image in zip(batch, images, strict=True):
-            if image.shape[:2] != (size[1], size[0]):
-                image = np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR))  # noqa: PLW2901
-            row[:] = ((image.astype(np.float32) / 255.0 - self._mean) / self._std).transpose(2, 0, 1)
+            pixels = self.resized(image).astype(np.float32)
+            row[:] = ((pixels / 255.0 - self._mean) / self._std).transpose(2, 0, 1)
         return {INPUT: batch}
 
+    def resized(self, image: Image) -> Image:
+        """The image at the network's size, with Pillow's bilinear filter, which averages when it shrinks."""
+        height, width = self.spec.input.height, self.spec.input.width
+        if image.shape[:2] == (height, width):
+            return image
+        return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR))
+
+    def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The logits as they are."""
+        return dict(outputs)
+
+    def values(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The logits."""
+        return outputs
+
     def labels(self, outputs: Mapping[str, Array]) -> Array:
-        """The class of each pixel, N×H×W int64, from logits N×classes×H×W."""
+        """The class of each pixel, N×H×W of an integer type, from logits N×classes×H×W."""
         result: Array = outputs[OUTPUT].argmax(axis=1)
         return result
 
     def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
-        """Confusion matrices N×classes×classes int64, rows the truth, columns the prediction, ignored pixels left out.
+        """Confusion matrices N×classes×(classes + 1) int64, rows the truth, columns the prediction.
 
-        The prediction is brought to the mask's size by nearest neighbour. Raises `InputError` where a
-        sample has no mask.
+        The last column counts predictions that are no class, as a class map may hold where a runtime is at fault:
+        they miss the true class. Ignored pixels are left out. The prediction is brought to the mask's size by nearest
+        neighbour. Raises `InputError` where a sample has no mask.
         """
         classes = len(self.spec.classes)
-        rows = np.zeros((len(samples), classes, classes), dtype=np.int64)
+        columns = classes + 1
+        rows = np.zeros((len(samples), classes, columns), dtype=np.int64)
         for row, sample, predicted in zip(rows, samples, self.labels(outputs), strict=True):
             if sample.target is None:
                 raise InputError(f"{sample.name} has no mask: mIoU needs one; name a split that has masks.")
             found = _resize_labels(predicted, sample.target.shape)
             valid = sample.target != self.spec.ignore_index
-            pairs = sample.target[valid].astype(np.int64) * classes + found[valid]
-            row[:] = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+            pairs = sample.target[valid].astype(np.int64) * columns + np.minimum(found[valid], classes)
+            row[:] = np.bincount(pairs, minlength=classes * columns).reshape(classes, columns)
         return rows
 
     def value(self, scores: Array) -> float:
@@ -90,7 +114,9 @@ class Segmentation:
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The predicted classes of the first item in the palette's colours, at the sample's size."""
         predicted = _resize_labels(self.labels(outputs)[0], sample.image.shape[:2])
-        colours: Image = self._palette[predicted]
+        known = predicted < len(self._palette)
+        colours: Image = self._palette[np.where(known, predicted, 0)]
+        colours[~known] = 0
         return colours
 
     def truth(self, sample: Sample) -> Image:
@@ -107,7 +133,7 @@ def _iou(scores: Array) -> Array:
     """IoU by class, NaN where a class is absent from truth and prediction."""
     total = scores.reshape(-1, *scores.shape[-2:]).sum(axis=0).astype(np.float64)
     hit = np.diagonal(total)
-    union = total.sum(axis=0) + total.sum(axis=1) - hit
+    union = total.sum(axis=0)[: len(total)] + total.sum(axis=1) - hit
     iou: Array = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
     return iou
 

@@ -15,6 +15,7 @@ from visiondeploy.calibration.watching import Watch
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends import onnx_inside
 from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import stored_types
 from visiondeploy.pipeline.backends.onnxruntime_inside import with_kernels
@@ -26,7 +27,8 @@ WEIGHTS = "model.data"
 
 WORK = re.compile(r"Conv|MatMul|Gemm")
 """What kernels that hold the work are called, with whatever a fusion or a layout puts around it."""
-TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+NAMED_ALIKE = ("float16", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool")
+TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {f"tensor({name})": name for name in NAMED_ALIKE}
 COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8"}
 
 
@@ -48,16 +50,16 @@ class OnnxRuntimeBackend:
         shutil.copyfile(source / MODEL, folder / MODEL)
         if (source / WEIGHTS).exists():
             shutil.copyfile(source / WEIGHTS, folder / WEIGHTS)
-        _session(folder / MODEL, threads=1)
+        inference_session(folder / MODEL, threads=1)
 
     def load(self, folder: Path, threads: int) -> Session:
         """A session on the CPU provider alone."""
-        return OnnxRuntimeSession(_session(folder / MODEL, threads))
+        return OnnxRuntimeSession(inference_session(folder / MODEL, threads))
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """The kernels of one profiled run: what was executed, on which provider, on which types."""
         with tempfile.TemporaryDirectory(prefix="visiondeploy-") as temporary:
-            session = _session(folder / MODEL, threads, profile=Path(temporary) / "profile")
+            session = inference_session(folder / MODEL, threads, profile=Path(temporary) / "profile")
             session.run(None, dict(feeds))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         layers: dict[str, Layer] = {}
@@ -90,7 +92,8 @@ class OnnxRuntimeBackend:
         return partial(Probe, onnx.load(folder / MODEL), threads=threads)
 
 
-def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
+def inference_session(path: Path, threads: int, profile: Path | None = None) -> Any:
+    """The runtime's own session on an ONNX file, which writes a profile if asked to. Raises `InputError`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -111,17 +114,26 @@ def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
 
 
 class OnnxRuntimeSession:
-    """An ONNX Runtime session as ours."""
+    """An ONNX Runtime session as ours. Threads may share it.
+
+    There is nothing to bind: `run` reads contiguous feeds where they lie, and since 1.19 its results are arrays on the
+    runtime's own memory, which goes back to its arena, warm, when the caller drops them. `run_with_iobinding` on the
+    same arrays is quicker by the binding's bookkeeping alone (benchmarks/results/overhead.md).
+    """
 
     def __init__(self, session: Any) -> None:
         self._session = session
         self.inputs = tuple(_tensor(value) for value in session.get_inputs())
         self.outputs = tuple(_tensor(value) for value in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        self._accept = Inputs(self.inputs).accept
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once."""
-        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        accepted = self._accept(feeds)
+        if self._session is None:
+            raise RuntimeError("the session is closed")
+        return dict(zip(self._names, self._session.run(self._names, accepted), strict=True))
 
     def __enter__(self) -> Self:
         return self
@@ -132,4 +144,4 @@ class OnnxRuntimeSession:
 
 def _tensor(value: Any) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
-    return TensorSpec(value.name, TYPES.get(value.type, value.type), shape)
+    return TensorSpec(value.name, TYPES.get(value.type, "object"), shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from visiondeploy.calibration.watching import Watch, Watched
 from visiondeploy.errors import InputError
@@ -14,7 +14,8 @@ from visiondeploy.pipeline.backends.base import Source, not_installed
 from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
 from visiondeploy.pipeline.backends.openvino_inside import COMPUTE, PRODUCTS
-from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+from visiondeploy.pipeline.backends.openvino_session import OpenVinoSession, compiled, read, reason
+from visiondeploy.types import Array, Layer, Precision, Realised, Session
 
 MODEL = "model.xml"
 ONNX = "model.onnx"
@@ -44,7 +45,7 @@ class OpenVinoBackend:
         try:
             model = ov.Core().read_model(source / ONNX)
         except RuntimeError as error:
-            raise InputError(f"OpenVINO does not read {ONNX}: {_reason(error)}") from None
+            raise InputError(f"OpenVINO does not read {ONNX}: {reason(error)}") from None
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
         # OpenVINO merges names where it merges nodes; the graph's own names are what callers know.
         names = io_names(source / ONNX)
@@ -52,14 +53,15 @@ class OpenVinoBackend:
         (folder / DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
     def load(self, folder: Path, threads: int) -> Session:
-        """A compiled model with one stream, for latency."""
+        """A session with one stream, for latency. It is compiled for batches of one, and for what it is fed."""
         description = _description(folder)
-        return OpenVinoSession(_compiled(folder / MODEL, threads), description["inputs"], description["outputs"])
+        return OpenVinoSession(read(folder / MODEL), threads, description["inputs"], description["outputs"])
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
-        """The layers of OpenVINO's execution graph with the precision that it names for each."""
+        """The layers of OpenVINO's execution graph for these feeds with the precision that it names for each."""
         layers = []
-        for node in _compiled(folder / MODEL, threads).get_runtime_model().get_ops():
+        shapes = {name: feed.shape for name, feed in feeds.items()}
+        for node in compiled(read(folder / MODEL), threads, shapes).get_runtime_model().get_ops():
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else ""
             if kind in PRODUCTS:
@@ -68,12 +70,12 @@ class OpenVinoBackend:
         return Realised(tuple(layers), _description(folder)["stored"])
 
     def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
-        """The execution graph's layers, as this machine runs them."""
-        return openvino_inside.execution_layers(_compiled(folder / MODEL, threads).get_runtime_model())
+        """The layers of the execution graph for one image, as this machine runs them."""
+        return openvino_inside.execution_layers(compiled(read(folder / MODEL), threads, shapes).get_runtime_model())
 
     def inner(self, folder: Path) -> tuple[Inner, ...]:
         """The tensors of the IR, which keep the names that they have in the ONNX file."""
-        return openvino_inside.inner_tensors(_read(folder / MODEL))
+        return openvino_inside.inner_tensors(read(folder / MODEL))
 
     def watch(self, folder: Path, threads: int) -> Watch:
         """A model for each tensor, with that as one more output.
@@ -81,14 +83,14 @@ class OpenVinoBackend:
         What is an output is not fused away, and 2026.4 computes rightly behind a concat that is one. Beside others a
         tensor would therefore be of another model than the engine's.
         """
-        original, inputs = _read(folder / MODEL), _description(folder)["inputs"]
+        original, inputs = read(folder / MODEL), _description(folder)["inputs"]
 
         def watched(tensors: Sequence[str]) -> Watched:
             sessions = {}
             for tensor in tensors:
                 model = original.clone()
                 model.add_outputs(tensor)
-                sessions[tensor] = OpenVinoSession(_compiled(model, threads), inputs, [tensor])
+                sessions[tensor] = OpenVinoSession(model, threads, inputs, [tensor])
             return lambda feeds: {tensor: session.infer(feeds)[tensor] for tensor, session in sessions.items()}
 
         return watched
@@ -100,74 +102,3 @@ def _description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / DESCRIPTION} cannot be read ({error}): build the engine anew.") from None
     return found
-
-
-def _read(path: Path) -> Any:
-    import openvino as ov
-
-    try:
-        return ov.Core().read_model(path)
-    except RuntimeError as error:
-        raise InputError(f"OpenVINO does not load {path.name}: {_reason(error)}") from None
-
-
-def _compiled(model: Any, threads: int) -> Any:
-    """A model, or the file of one, compiled for latency. Raises `InputError`."""
-    import openvino as ov
-
-    settings = {
-        # The default hint may be bfloat16: then an fp32 engine would not compute in fp32.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-    }
-    try:
-        return ov.Core().compile_model(model, "CPU", settings)
-    except RuntimeError as error:
-        raise InputError(f"OpenVINO does not load {MODEL}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    """The last line that says something: OpenVINO puts its own source positions first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-class OpenVinoSession:
-    """A compiled model as a session."""
-
-    def __init__(self, compiled: Any, inputs: list[str], outputs: list[str]) -> None:
-        self._request = compiled.create_infer_request()
-        self._inputs = {name: _port(compiled.inputs, name) for name in inputs}
-        self._outputs = {name: _port(compiled.outputs, name) for name in outputs}
-        self.inputs = tuple(_tensor(name, port) for name, port in self._inputs.items())
-        self.outputs = tuple(_tensor(name, port) for name, port in self._outputs.items())
-
-    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. The inputs are read in place, the outputs copied out."""
-        named = {self._inputs[name]: feed for name, feed in feeds.items()}
-        found = self._request.infer(named, share_inputs=True, share_outputs=False)
-        return {name: found[port] for name, port in self._outputs.items()}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._request = None
-        self._inputs, self._outputs = {}, {}
-
-
-def _port(ports: Any, name: str) -> Any:
-    """The input or output that carries a name of the graph. Raises `InputError`."""
-    for port in ports:
-        if name in port.get_names():
-            return port
-    raise InputError(f"the engine has no input or output '{name}': build it anew.")
-
-
-def _tensor(name: str, port: Any) -> TensorSpec:
-    shape = tuple(
-        axis.get_length() if axis.is_static else f"axis{number}" for number, axis in enumerate(port.get_partial_shape())
-    )
-    return TensorSpec(name, str(port.get_element_type().to_dtype()), shape)

@@ -135,9 +135,8 @@ def _info(node: Any, key: str) -> str:
 
 
 def _shape(value: Any) -> tuple[int | str, ...]:
-    """A shape for one image: a free first axis is the batch."""
     axes = enumerate(value.get_partial_shape())
-    return tuple(d.get_length() if d.is_static else 1 if axis == 0 else f"axis{axis}" for axis, d in axes)
+    return tuple(d.get_length() if d.is_static else f"axis{axis}" for axis, d in axes)
 
 
 def _sizes(value: Any) -> tuple[int, ...] | None:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Self
 from visiondeploy.models.checkpoint import DESCRIPTION, WEIGHTS, load_network
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import Source, not_installed
-from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
+from visiondeploy.pipeline.backends.feeds import Inputs
+from visiondeploy.types import Array, Layer, Precision, Realised, Session
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from visiondeploy.models.checkpoint import Network
 
 
@@ -66,24 +69,24 @@ class PyTorchSession:
     """A network as a session."""
 
     def __init__(self, network: Network) -> None:
-        spec = network.spec
-        self._network: Network | None = network
-        self._task = task_of(spec)
-        shape = ("batch", 3, spec.input.height, spec.input.width)
-        self.inputs = tuple(TensorSpec(name, "float32", shape) for name in self._task.inputs)
-        result = ("batch", len(spec.classes), spec.input.height, spec.input.width)
-        self.outputs = tuple(TensorSpec(name, "float32", result) for name in self._task.outputs)
+        from visiondeploy.models.served import served
+
+        self._module: nn.Module | None = served(network)
+        self._task = task_of(network.spec)
+        self.inputs, self.outputs = self._task.input_specs, self._task.output_specs
+        self._accept = Inputs(self.inputs).accept
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once."""
         from visiondeploy.models.forward import forward
 
-        if self._network is None:
+        accepted = self._accept(feeds)
+        if self._module is None:
             raise RuntimeError("the session is closed")
-        return forward(self._network.module, self._task, feeds)
+        return forward(self._module, self._task, accepted)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._network = None
+        self._module = None

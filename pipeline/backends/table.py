@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from visiondeploy.errors import unknown_name
-from visiondeploy.pipeline.backends.base import Backend
+from visiondeploy.pipeline.backends.base import Backend, Source
 from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeBackend
 from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
 from visiondeploy.pipeline.backends.pytorch import PyTorchBackend
@@ -18,6 +18,9 @@ BACKENDS: dict[str, Backend] = {
 
 AUTO = ("openvino", "onnxruntime")
 """What `--backend auto` tries; the fastest that passes parity is kept."""
+
+REFERENCES: dict[Source, str] = {"network": "pytorch", "torchscript": "torchscript", "onnx": "onnxruntime"}
+"""The backend that runs an artifact of each kind as it is: what other engines of it are compared with."""
 
 
 def backend_of(name: str) -> Backend:

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 MODEL = "model.pt"
@@ -80,13 +83,18 @@ class TorchScriptSession:
     def __init__(self, module: Any, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
         self._module = module
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self._accept = Inputs(self.inputs).accept
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once."""
         import torch
 
+        # PyTorch has no read-only tensors: such feeds are copied, others read where they lie.
+        writable = (np.require(feed, requirements="W") for feed in self._accept(feeds).values())
+        if self._module is None:
+            raise RuntimeError("the session is closed")
         with torch.inference_mode():
-            found = self._module(*(torch.from_numpy(feeds[spec.name]) for spec in self.inputs))
+            found = self._module(*map(torch.from_numpy, writable))
         tensors = found if isinstance(found, tuple) else (found,)
         return {spec.name: tensor.numpy() for spec, tensor in zip(self.outputs, tensors, strict=True)}
 

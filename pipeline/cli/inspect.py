@@ -38,8 +38,7 @@ def command(build: Path, stage: str | None, as_json: bool) -> None:
     from visiondeploy.pipeline.cli.console import ONE_LINE, on_stdout
 
     console = on_stdout(ONE_LINE)
-    sizes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in found.input.items())
-    console.print(f"{found.build}, for one image: {sizes}", markup=False, soft_wrap=True)
+    console.print(f"{found.build}, for one image", markup=False, soft_wrap=True)
     for one in found.stages:
         console.print()
         console.print(_title(one), style="bold", markup=False, soft_wrap=True)
@@ -52,8 +51,9 @@ def command(build: Path, stage: str | None, as_json: bool) -> None:
 
 
 def _title(stage: StageInspection) -> str:
-    engine = f", engine of {stage.backend}, {stage.precision}" if stage.backend else ""
-    return f"{stage.name}{engine}"
+    engine = f", {stage.precision} engine of {stage.backend}" if stage.backend else ""
+    sizes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in stage.input.items())
+    return f"{stage.name}{engine}, fed {sizes}"
 
 
 def _totals(title: str, groups: dict[str, Totals], total: Totals | None) -> Table:

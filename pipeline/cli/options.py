@@ -83,6 +83,11 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option("--ranges", metavar="FILE", help="Quantise with the ranges.json of `deploy calibrate`."),
     click.option("--qat", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning for int8 before."),
+    click.option(
+        "--io",
+        metavar="TYPE",
+        help="float32: normalised images in, logits out. uint8: raw images N×H×W×3 in, class maps N×H×W out.",
+    ),
 )
 
 
@@ -103,6 +108,7 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
         "calibration.mixed": None if max_drop is None else True,
         "calibration.ranges": given.pop("ranges"),
         "qat.steps": given.pop("qat"),
+        "export.io": given.pop("io"),
     }
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # 1: dynamo exporter, onnxscript optimiser
 # 2: layers have the names of their modules
-VERSION = 2
+# 3: kernels without what only meets padding
+VERSION = 3
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "pillow")
 
 MAX_BATCH = 4096
@@ -65,17 +66,19 @@ def export(checkpoint: Path, samples: Feeds, settings: ExportSettings, threads: 
 def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: ExportSettings) -> onnx.ModelProto:
     """The network as ONNX: the batch is free, height and width are too if `settings.dynamic_size`.
 
-    Batch norm is folded, constants are folded, dead nodes are dropped, shapes are inferred, and the
-    result is checked by onnx itself.
+    Batch norm is folded, constants are folded, dead nodes are dropped, shapes are inferred, kernels lose what only
+    meets padding, and the result is checked by onnx itself.
     """
     import onnx
     import torch
+
+    from visiondeploy.calibration.kernels import crop_kernels
 
     example = torch.zeros(2, 3, *size)
     axes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
     if settings.dynamic_size:
         axes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -95,6 +98,7 @@ def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: Expo
         raise InputError("the network cannot be exported to ONNX: the exporter returned nothing")
     model: onnx.ModelProto = program.model_proto
     model = onnx.shape_inference.infer_shapes(_plain(model), check_type=True, strict_mode=True, data_prop=True)
+    model = crop_kernels(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -135,7 +139,7 @@ def to_torchscript(module: nn.Module, size: tuple[int, int], path: Path) -> str:
     import torch
 
     example: Tensor = torch.zeros(1, 3, *size)
-    with _quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode():
         try:
             scripted: Any = torch.jit.script(module.eval())
             how = "script"
@@ -147,7 +151,7 @@ def to_torchscript(module: nn.Module, size: tuple[int, int], path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """The exporters talk to stdout and through warnings; stdout is for data, and TorchScript's age is known."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

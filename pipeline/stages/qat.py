@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from visiondeploy.models.training import Report
 
 # 1: moving averages of extremes; divergence from the float network and the task's loss
-VERSION = 1
+# 2: branches of a concat are rounded behind it
+VERSION = 2
 TOOLS = train.TOOLS
 
 

@@ -46,6 +46,15 @@ class Status(StrEnum):
     NOT_RUN = "not-run"
 
 
+class Ending(StrEnum):
+    """What a graph that takes raw images computes behind its network.
+
+    CLASSES: from logits N×classes×H×W the class of each pixel, N×H×W uint8; the first of those that are equal.
+    """
+
+    CLASSES = "classes"
+
+
 class Outcome(StrEnum):
     """The outcome of a verdict or of one of its checks."""
 
@@ -162,7 +171,8 @@ class Agreement:
     """How far a candidate's outputs are from a reference's, over real samples.
 
     `sqnr_db` is 10·log10(Σ reference² / Σ (reference − candidate)²), infinite when they are equal;
-    `pixels` is the share of pixels whose class agrees, None for tasks without classes.
+    `pixels` is the share of pixels whose class agrees, None for tasks without classes. Where classes alone were
+    compared the others are NaN: the distance of two class numbers means nothing.
     """
 
     max_abs: float
@@ -193,8 +203,31 @@ class Task(Protocol):
         """The names of the network's outputs."""
         ...
 
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The inputs with dtype and shape; the batch is free."""
+        ...
+
+    @property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The outputs with dtype and shape; the batch is free."""
+        ...
+
+    @property
+    def ending(self) -> Ending | None:
+        """What follows the network in a graph that takes raw images; None where the graph is the bare network."""
+        ...
+
     def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
         """Images of any size to the network's feeds, one batch."""
+        ...
+
+    def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs of the bare network as this task has them: `ending` in NumPy, which defines it."""
+        ...
+
+    def values(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The outputs whose numbers have a distance that means something; class maps do not."""
         ...
 
     def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:

@@ -63,6 +63,15 @@ class TestAgreementMeter:
         assert meter.nonfinite == 2
         assert (found.max_abs, found.mean_abs, found.sqnr_db) == (math.inf, math.inf, -math.inf)
 
+    def test_of_class_maps_only_pixels_are_known(self) -> None:
+        meter = AgreementMeter()
+        meter.update({}, {}, np.array([[[1, 2], [3, 4]]], np.uint8), np.array([[[1, 2], [3, 9]]], np.uint8))
+        meter.update({}, {}, np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8))
+        found = meter.result()
+        assert (found.pixels, found.samples) == (11 / 12, 3)
+        assert np.isnan([found.max_abs, found.mean_abs, found.sqnr_db]).all()
+        assert not found.sqnr_db >= 0, "no limit in decibels is held"
+
     def test_half_precision_is_summed_in_double(self) -> None:
         meter = AgreementMeter()
         reference = np.full((1, 1000), 60_000, dtype="float16")

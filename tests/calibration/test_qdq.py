@@ -116,12 +116,36 @@ def test_the_model_that_was_given_is_not_changed() -> None:
     assert model.SerializeToString() == before
 
 
-def test_pooling_keeps_its_inputs_scale_and_branches_of_a_concat_keep_their_own() -> None:
+def scales_of(model: onnx.ModelProto, scheme: str) -> dict[str, float]:
+    """The scale of every tensor that has a pair, by its name."""
+    graph = quantise(model, ranges_of(model, scheme=SCHEMES[scheme]), SCHEMES[scheme]).model.graph
+    end = "/quantised/scale"
+    constants = {t.name: t for t in graph.initializer if t.name.endswith(end)}
+    return {name.removesuffix(end): float(numpy_helper.to_array(t)) for name, t in constants.items()}
+
+
+@pytest.mark.parametrize("scheme", ["cpu", "cpu-onnxruntime"])
+def test_pooling_keeps_its_inputs_scale(scheme: str) -> None:
+    scales = scales_of(small_net(), scheme)
+    assert scales["pool.out"] == scales["a.out"]
+
+
+def test_branches_of_a_concat_keep_their_own_scale() -> None:
+    scales = scales_of(small_net(), "cpu-onnxruntime")
+    assert scales["a.out"] != scales["up.out"]
+
+
+def test_a_branch_that_only_a_concat_reads_is_rounded_once_where_the_runtime_can() -> None:
+    scales = scales_of(small_net(), "cpu")
+    assert "up.out" not in scales
+    # Pooling reads the other one too, and reads codes.
+    assert scales["a.out"] != scales["cat.out"]
+
+
+def test_a_branch_that_is_computed_in_float_has_a_pair_of_its_own() -> None:
     model = small_net()
-    graph = quantise(model, ranges_of(model), CPU).model.graph
-    scales = {t.name: float(numpy_helper.to_array(t)) for t in graph.initializer if t.name.endswith("quantised/scale")}
-    assert scales["pool.out/quantised/scale"] == scales["a.out/quantised/scale"]
-    assert scales["up.out/quantised/scale"] != scales["a.out/quantised/scale"]
+    graph = quantise(model, ranges_of(model), CPU, keep_float=frozenset({"up"})).model.graph
+    assert "up.out/quantised" in {name for node in graph.node for name in node.output}
 
 
 def test_what_follows_a_relu_is_unsigned_with_zero_point_zero() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from kit import graphs
+from kit.networks import spec_of
 from kit.pixels import PixelTask
 
 from visiondeploy.calibration.observe import observe
@@ -16,10 +17,13 @@ from visiondeploy.calibration.observers import min_max
 from visiondeploy.calibration.placement import tensors_to_observe
 from visiondeploy.calibration.qdq import Quantised, quantise
 from visiondeploy.calibration.schemes import SCHEMES
+from visiondeploy.models.spec import InputSpec
+from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.recipe import LimitSettings
-from visiondeploy.pipeline.stages.compile import compile_engine
+from visiondeploy.pipeline.stages.compile import compile_engine, compile_served
 from visiondeploy.pipeline.stages.parity import parity
+from visiondeploy.pipeline.stages.wrap import wrap
 from visiondeploy.types import Agreement
 
 ORT, OPENVINO = BACKENDS["onnxruntime"], BACKENDS["openvino"]
@@ -145,6 +149,31 @@ class TestOpenVinoOnSymmetricCodes:
             return float(row["sqnr_db"])
 
         return measure
+
+    def test_classes_alone_do_not_show_it(self, sqnr_db, tmp_path) -> None:
+        """Of the wrapped engine that has the same fault: why its network is compiled and compared by itself."""
+        if sqnr_db(frozenset()) > 33:
+            pytest.skip("this OpenVINO computes it rightly on this CPU")
+        spec = spec_of("unet").model_copy(
+            update={
+                "classes": tuple(map(str, range(graphs.CLASSES))),
+                "palette": ((0, 0, 0),) * graphs.CLASSES,
+                "input": InputSpec(height=32, width=32),
+                "io": "uint8",
+            }
+        )
+        images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+        raw = [task_of(spec).preprocess([image]) for image in images]
+        bare = [task_of(spec.model_copy(update={"io": "float32"})).preprocess([image]) for image in images]
+        source, engine = tmp_path / "wrapped", tmp_path / "served"
+        for folder in (source, engine):
+            folder.mkdir()
+        wrap(tmp_path / "source0", "onnx", spec, bare, raw, 1, source)
+        row = compile_served(OPENVINO, tmp_path / "engine0", source, task_of(spec), bare, raw, 1, engine)
+        assert row["parity"]["openvino"]["pixels"] > LimitSettings().io_agreement
+        with ORT.load(source, 1) as reference, OPENVINO.load(engine, 1) as session:
+            # 17 dB of the values, and 94 % of the pixels: many an engine that is right agrees on fewer.
+            assert parity(reference, session, task_of(spec), raw).pixels > 0.9
 
     def test_parity_catches_a_wrong_convolution_behind_a_concat(self, sqnr_db) -> None:
         graph = graphs.unet().graph

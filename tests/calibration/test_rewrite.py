@@ -57,6 +57,30 @@ def test_a_transposed_convolution_is_a_convolution_and_a_shuffle(seed, size, int
     assert np.allclose(run(found, image), run(model, image), atol=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.integers(2, 4), st.integers(1, 5), st.integers(1, 5), st.booleans())
+def test_where_the_size_is_fixed_the_channels_are_last_in_the_shuffle(seed, size, into, out, relu) -> None:
+    model = transposed(seed, size, into, out, True, relu)
+    for axis, length in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], (3, 5), strict=True):
+        axis.dim_value = length
+    model = onnx.shape_inference.infer_shapes(model)
+    if not relu:
+        # What a graph gives has a shape of its own; here it is read on.
+        model.graph.node[0].output[0] = "up"
+        model.graph.node.append(helper.make_node("Identity", ["up"], ["out"]))
+        model = onnx.shape_inference.infer_shapes(model)
+    image = np.random.default_rng(seed).normal(size=(2, into, 3, 5)).astype(np.float32)
+    found = rewrite(model)
+    shuffle = ["Transpose", "Reshape", "Transpose", "Reshape", "Transpose"]
+    assert [node.op_type for node in found.graph.node] == [
+        "Conv",
+        *["Relu"] * relu,
+        *shuffle,
+        *["Identity"] * (not relu),
+    ]
+    assert np.allclose(run(found, image), run(model, image), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -24,6 +24,22 @@ def test_a_folder_without_a_description_says_what_a_checkpoint_is(tmp_path) -> N
         read_spec(tmp_path)
 
 
+def test_the_inputs_of_a_served_network_are_described_and_those_of_a_bare_one_are_as_ever(folder) -> None:
+    assert "io" not in json.loads((folder / "network.json").read_text())
+    assert read_spec(folder) == spec_of("unet")
+    spec = spec_of("unet").model_copy(update={"io": "uint8"})
+    save_network(new_network(spec, seed=0), folder)
+    assert json.loads((folder / "network.json").read_text())["io"] == "uint8"
+    assert read_spec(folder) == spec
+
+
+def test_inputs_that_do_not_exist_are_one_sentence(folder) -> None:
+    path = folder / "network.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"io": "uint9"}))
+    with pytest.raises(InputError, match=r"network\.json: io = 'uint9': input should be 'float32' or 'uint8'"):
+        read_spec(folder)
+
+
 def test_missing_weights_are_named(folder) -> None:
     (folder / "weights.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no weights.safetensors"):

@@ -17,7 +17,6 @@ from visiondeploy.pipeline.differences import Comparison
 from visiondeploy.pipeline.folder import read_build
 from visiondeploy.pipeline.plan import Plan
 
-
 SHALLOW = "model.options.depth=1"
 """For what OpenVINO is to compile once for each tensor."""
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kit.reports import baseline, broken, int8, not_run, quality
 
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check
-from visiondeploy.pipeline.gate import parity_check, row_checks, verdict
+from visiondeploy.pipeline.gate import classes_check, parity_check, row_checks, verdict
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Outcome
 
@@ -42,6 +42,19 @@ class TestParity:
 
     def test_of_classes_where_the_task_has_none(self) -> None:
         assert parity_check("parity", AgreementRow(sqnr_db=40), 30, 0.97).status is PASS
+
+    @pytest.mark.parametrize(("pixels", "status"), [(1.0, PASS), (0.999, PASS), (0.9989, FAIL)])
+    def test_of_class_maps(self, pixels, status) -> None:
+        check = classes_check("parity", AgreementRow(outputs="classes", pixels=pixels), 0.999)
+        assert (check.limit, check.status) == ("99.90% of pixels agree", status)
+
+    def test_class_maps_pass_no_limit_in_decibels(self) -> None:
+        for pixels, exact, status in ((0.9999, False, FAIL), (1.0, True, PASS)):
+            found = AgreementRow(outputs="classes", pixels=pixels, exact=exact)
+            assert parity_check("parity", found, 0, None).status is status
+
+    def test_values_without_classes_pass_no_share_of_pixels(self) -> None:
+        assert classes_check("parity", AgreementRow(sqnr_db=90), 0.5).status is FAIL
 
     @given(decibels, decibels, shares, shares)
     def test_a_looser_limit_never_fails_what_a_tighter_one_passes(self, sqnr_db, limit, pixels, share) -> None:

@@ -215,6 +215,17 @@ class TestAgreementRow:
         row = AgreementRow.of(Agreement(math.inf, math.inf, -math.inf, 0.1, 4))
         assert (row.sqnr_db, row.exact, row.finite, row.max_abs, row.mean_abs) == (None, False, False, None, None)
 
+    @pytest.mark.parametrize(("pixels", "exact"), [(1.0, True), (0.9999, False)])
+    def test_class_maps(self, pixels: float, exact: bool) -> None:
+        row = AgreementRow.of(Agreement(math.nan, math.nan, math.nan, pixels, 4))
+        assert (row.outputs, row.pixels, row.exact, row.samples) == ("classes", pixels, exact, 4)
+        assert (row.sqnr_db, row.max_abs, row.mean_abs) == (None, None, None)
+
+    def test_class_maps_have_no_decibels(self) -> None:
+        for fields in ({"sqnr_db": 30}, {"max_abs": 1}, {"pixels": None}):
+            with pytest.raises(ValidationError, match="class maps have pixels"):
+                AgreementRow(**({"outputs": "classes", "pixels": 0.9} | fields))
+
     def test_says_one_thing_only(self) -> None:
         with pytest.raises(ValidationError):
             AgreementRow(sqnr_db=3, exact=True)

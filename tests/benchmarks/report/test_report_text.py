@@ -145,6 +145,16 @@ class TestCells:
         agrees = next(column for column in cells.columns(kit.report()) if column.heading.main == "agrees")
         assert "100" not in agrees.cell(row).main
 
+    def test_class_maps_have_no_sqnr_and_no_dash_for_it(self) -> None:
+        classes = kit.int8().model_copy(update={"agreement": AgreementRow(outputs="classes", pixels=0.9987)})
+        report = kit.report(kit.baseline(), classes)
+        agrees = next(column for column in cells.columns(report) if column.heading.main == "agrees")
+        assert agrees.heading.detail == ""
+        assert agrees.cell(classes) == cells.Cell("99.87 %")
+        mixed = kit.report(kit.baseline(), classes, kit.fp16())
+        agrees = next(column for column in cells.columns(mixed) if column.heading.main == "agrees")
+        assert agrees.heading.detail == "SQNR"
+
     def test_not_finite_is_a_surprise(self) -> None:
         said = cells.surprises(kit.report(kit.baseline(), kit.broken()))
         assert said[0] == "unet-int8-broken: some of its outputs are NaN or infinite."

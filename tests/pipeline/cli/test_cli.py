@@ -81,6 +81,8 @@ BAD = {
     "both": ([*BUILD_UNET, "--recipe", "x.toml"], 2, "--model and --recipe were both given"),
     "backend": ([*BUILD_UNET, "--backend", "tensort"], 2, "no backend 'tensort'"),
     "precision": ([*BUILD_UNET, "--precision", "fp61"], 2, "expected one of fp32, fp16, int8: did you mean 'fp16'"),
+    "inputs and outputs": ([*BUILD_UNET, "--io", "uint9"], 2, "expected one of float32, uint8: did you mean 'uint8'"),
+    "inputs and outputs of compile": (["compile", *BUILD_UNET[1:], "--io", "int8"], 2, "export.io is 'int8', expected"),
     "precision of the backend": (
         [*BUILD_UNET, "--precision", "int8", "--backend", "torchscript"],
         5,
@@ -413,9 +415,9 @@ class TestInspect:
         done = built[0].deploy("inspect", "builds/toy-int8")
         assert (done.returncode, done.stderr) == (0, "")
         assert ESCAPE not in done.stdout
-        assert done.stdout.startswith("toy-int8, for one image: image 1×3×32×48\n")
-        for stage in ("onnx-fp32", "onnx-int8-cpu", "engines/openvino, engine of openvino, int8"):
-            assert f"\n{stage}\n" in done.stdout
+        assert done.stdout.startswith("toy-int8, for one image\n")
+        for stage in ("onnx-fp32", "onnx-int8-cpu", "engines/openvino, int8 engine of openvino"):
+            assert f"\n{stage}, fed image 1×3×32×48\n" in done.stdout
         assert done.stdout.count("2,525,184") == 2 * 5 - 1
         assert "encoder.0.3" not in done.stdout
 

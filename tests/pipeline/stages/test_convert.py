@@ -24,6 +24,9 @@ class Style:
     def labels(self, outputs) -> None:
         return None
 
+    def values(self, outputs):
+        return outputs
+
 
 def style_net() -> onnx.ModelProto:
     """conv, instance norm, relu, conv; beside it a softmax. The input is large, so that sums pass 65504."""
