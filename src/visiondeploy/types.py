@@ -115,7 +115,10 @@ class Session(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]: ...
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. The returned arrays belong to the caller; the feeds are not changed."""
+        """Run once. The returned arrays belong to the caller; the feeds are not changed.
+
+        Raises `UsageError` where the feeds are not arrays of the inputs' names, dtypes and shapes.
+        """
         ...
 
     def __enter__(self) -> Self: ...
