@@ -93,9 +93,7 @@ def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelP
     result = onnx.ModelProto()
     result.CopyFrom(model)
     index = GraphIndex(result.graph)
-    pairs = {pair.tensor: pair for pair in _pairs(index)}
-    if unknown := sorted(set(scales) - set(pairs)):
-        raise InputError(f"the graph has no channels to scale at the tensor {unknown[0]}.")
+    pairs = _pairs_at(index, scales)
     constants: dict[str, Array] = {}
     for tensor, scale in scales.items():
         pair = pairs[tensor]
@@ -113,10 +111,35 @@ def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelP
     return result
 
 
+def scaled_tensors(model: onnx.ModelProto, scales: Mapping[str, Array]) -> dict[str, Array]:
+    """By what the channels of which tensors are divided where `model` is equalised by `scales`, in graph order.
+
+    Those in `scales`, and the ones that lie between the first convolution and them. Raises as `equalise`.
+    """
+    index = GraphIndex(model.graph)
+    found: dict[str, Array] = {}
+    for tensor, pair in _pairs_at(index, scales).items():
+        passed = pair.first.output[0]
+        found[passed] = scales[tensor]
+        while passed != tensor:
+            # `_pairs` has walked this way before.
+            passed = index.readers(passed)[0].output[0]
+            found[passed] = scales[tensor]
+    return found
+
+
 def _rescale(pair: _Pair, weights: Mapping[str, Array], scale: Array) -> None:
     """Divide the channels between a pair's convolutions, whose weights are written to."""
     _blocks(pair.first, weights[pair.first.input[1]])[...] /= _over_outputs(pair.first, scale)
     _blocks(pair.second, weights[pair.second.input[1]])[...] *= _over_inputs(pair.second, scale)
+
+
+def _pairs_at(index: GraphIndex, scales: Mapping[str, Array]) -> dict[str, _Pair]:
+    """The pairs by the tensor that the second reads, of those in `scales`. Raises `InputError` for another tensor."""
+    pairs = {pair.tensor: pair for pair in _pairs(index)}
+    if unknown := sorted(set(scales) - set(pairs)):
+        raise InputError(f"the graph has no channels to scale at the tensor {unknown[0]}.")
+    return {tensor: pair for tensor, pair in pairs.items() if tensor in scales}
 
 
 def _pairs(index: GraphIndex) -> list[_Pair]:

@@ -7,22 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.report.markdown import to_markdown
 from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
 from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
-from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
-from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, read_build, verify
+from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
+from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
 from visiondeploy.pipeline.plan import file_name
-from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
@@ -37,13 +34,6 @@ class Benched:
     report: Report
     folder: Path
     pictures: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Build:
-    folder: Path
-    record: BuildRecord
-    recipe: Recipe
 
 
 def bench(
@@ -73,7 +63,7 @@ def bench(
         settings = settings.model_copy(update={"latency": latency})
     for build in builds:
         verify(build.folder, build.record, ("network/", "engines/"))
-    dataset = _dataset(first)
+    dataset = dataset_of(first)
     split = dataset.split(recipe.data.val)
     entries = _entries(builds)
     contenders = [contender for contender, _ in entries]
@@ -119,11 +109,11 @@ def _check_reports(folder: Path) -> None:
         raise resource_error(error, path, "choose another folder with -o") from error
 
 
-def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
+def _chosen(folders: Sequence[Path]) -> tuple[list[OpenBuild], list[str]]:
     """The builds to be measured, and a note on those in `builds/` that are left out."""
     if folders:
         # Under two spellings it would be measured twice.
-        builds = list({folder.resolve(): _open(folder) for folder in folders}.values())
+        builds = list({folder.resolve(): open_build(folder) for folder in folders}.values())
         for build in builds[1:]:
             difference = _difference(builds[0].record, build.record)
             if difference:
@@ -138,7 +128,7 @@ def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
     builds = []
     for path in found:
         try:
-            builds.append(_open(path.parent))
+            builds.append(open_build(path.parent))
         except InputError as error:
             notes.append(f"left out: {error}")
     builds = [build for build in builds if build.record.engines]
@@ -153,18 +143,7 @@ def _chosen(folders: Sequence[Path]) -> tuple[list[_Build], list[str]]:
     return sorted(kept, key=lambda build: build.folder.name), notes
 
 
-def _open(folder: Path) -> _Build:
-    record, _ = read_build(folder)
-    try:
-        return _Build(folder, record, Recipe.model_validate(record.recipe))
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputError(
-            f"{folder / BUILD} has a recipe that this visiondeploy does not read ({where}): build it again."
-        ) from None
-
-
-def _with_engines(builds: list[_Build]) -> list[_Build]:
+def _with_engines(builds: list[OpenBuild]) -> list[OpenBuild]:
     for build in builds:
         if not build.record.engines:
             raise UsageError(f"{build.folder} ends with stage '{build.record.until}' and has no engine: build it.")
@@ -184,24 +163,7 @@ def _difference(one: BuildRecord, other: BuildRecord) -> str | None:
     return None
 
 
-def _dataset(build: _Build) -> Dataset:
-    """The data set of a build, unchanged since."""
-    data = build.recipe.data
-    place = Path(data.dataset.partition(":")[2])
-    if not place.is_absolute() and not place.exists():
-        raise InputError(
-            f"{build.folder} was built on {data.dataset}, a path from where the build was made, and there is no "
-            f"{place} in {Path.cwd()}: run the command in the folder that the build was made in."
-        )
-    dataset = open_dataset(data.dataset, data.options)
-    if dataset.digest(data.val) != build.record.validation:
-        raise InputError(
-            f"the split '{data.val}' of {data.dataset} has changed since {build.folder} was built: build again."
-        )
-    return dataset
-
-
-def _parity(builds: Sequence[_Build]) -> list[Check]:
+def _parity(builds: Sequence[OpenBuild]) -> list[Check]:
     """What each build found of its stages; with several builds a check names its own."""
     several = len(builds) > 1
     return [
@@ -211,7 +173,7 @@ def _parity(builds: Sequence[_Build]) -> list[Check]:
     ]
 
 
-def _checks(entries: Sequence[tuple[Contender, _Build]], rows: Sequence[Row], trained: bool) -> list[Check]:
+def _checks(entries: Sequence[tuple[Contender, OpenBuild]], rows: Sequence[Row], trained: bool) -> list[Check]:
     """Every engine against the limits of the build that it comes from."""
     return [
         check
@@ -220,7 +182,7 @@ def _checks(entries: Sequence[tuple[Contender, _Build]], rows: Sequence[Row], tr
     ]
 
 
-def _entries(builds: Sequence[_Build]) -> list[tuple[Contender, _Build]]:
+def _entries(builds: Sequence[OpenBuild]) -> list[tuple[Contender, OpenBuild]]:
     """The baseline from the first build's network, then every engine, each with the build that it comes from."""
     first = builds[0]
     if first.record.baseline is None:
@@ -238,14 +200,14 @@ def _entries(builds: Sequence[_Build]) -> list[tuple[Contender, _Build]]:
     return entries
 
 
-def _left_out(builds: Sequence[_Build], rows: Sequence[Row]) -> list[Row]:
+def _left_out(builds: Sequence[OpenBuild], rows: Sequence[Row]) -> list[Row]:
     """What a build's backend "auto" left out, unless another build brought an engine of that name."""
     taken = {row.name for row in rows}
     found = {row.name: row for build in builds for row in build.record.left_out}
     return [row for name, row in found.items() if name not in taken]
 
 
-def _contender(build: _Build, engine: Engine) -> Contender:
+def _contender(build: OpenBuild, engine: Engine) -> Contender:
     folder = build.folder / engine.folder
     return Contender(
         name=f"{build.recipe.name}-{engine.precision}-{engine.backend}",
@@ -262,7 +224,7 @@ def _contender(build: _Build, engine: Engine) -> Contender:
 
 def _pictures(
     contenders: Sequence[Contender],
-    build: _Build,
+    build: OpenBuild,
     dataset: Dataset,
     settings: BenchSettings,
     threads: int,

@@ -6,14 +6,19 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from visiondeploy.calibration.watching import Watch
 from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends import onnx_inside
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.feeds import Inputs
+from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import stored_types
+from visiondeploy.pipeline.backends.onnxruntime_inside import with_kernels
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
@@ -70,6 +75,22 @@ class OnnxRuntimeBackend(HostBackend):
                 name, kind, COMPUTE.get(first, first), arguments["provider"].removesuffix("ExecutionProvider").lower()
             )
         return Realised(tuple(layers.values()), stored_types(folder / MODEL))
+
+    def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
+        """The graph's layers: of what ONNX Runtime makes of it there are names and types, but no shapes."""
+        return with_kernels(onnx_inside.graph_layers(folder / MODEL, shapes), recorded)
+
+    def inner(self, folder: Path) -> tuple[Inner, ...]:
+        """The tensors of the graph."""
+        return onnx_inside.inner_tensors(folder / MODEL)
+
+    def watch(self, folder: Path, threads: int) -> Watch:
+        """Parts of the graph that end in the tensors; integer kernels give way to float on the same rounded values."""
+        import onnx
+
+        from visiondeploy.calibration.probe import Probe
+
+        return partial(Probe, onnx.load(folder / MODEL), threads=threads)
 
 
 def inference_session(path: Path, threads: int, profile: Path | None = None) -> Any:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from visiondeploy.calibration.watching import Watch, Watched
 from visiondeploy.errors import InputError
+from visiondeploy.pipeline.backends import openvino_inside
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
+from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
+from visiondeploy.pipeline.backends.openvino_inside import COMPUTE, PRODUCTS
 from visiondeploy.pipeline.backends.openvino_session import OpenVinoSession, compiled, read, reason
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session
@@ -17,8 +21,6 @@ from visiondeploy.types import Array, Layer, Precision, Realised, Session
 MODEL = "model.xml"
 ONNX = "model.onnx"
 DESCRIPTION = "engine.json"
-LAYERS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
-COMPUTE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 
 
 class OpenVinoBackend(HostBackend):
@@ -63,10 +65,36 @@ class OpenVinoBackend(HostBackend):
         for node in compiled(read(folder / MODEL), threads, shapes).get_runtime_model().get_ops():
             info = node.get_rt_info()
             kind = str(info["layerType"].astype(str)) if "layerType" in info else ""
-            if kind in LAYERS:
+            if kind in PRODUCTS:
                 precision = str(info["runtimePrecision"].astype(str))
                 layers.append(Layer(node.get_friendly_name(), kind, COMPUTE.get(precision, precision), "cpu"))
         return Realised(tuple(layers), _description(folder)["stored"])
+
+    def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
+        """The layers of the execution graph for one image, as this machine runs them."""
+        return openvino_inside.execution_layers(compiled(read(folder / MODEL), threads, shapes).get_runtime_model())
+
+    def inner(self, folder: Path) -> tuple[Inner, ...]:
+        """The tensors of the IR, which keep the names that they have in the ONNX file."""
+        return openvino_inside.inner_tensors(read(folder / MODEL))
+
+    def watch(self, folder: Path, threads: int) -> Watch:
+        """A model for each tensor, with that as one more output.
+
+        What is an output is not fused away, and 2026.4 computes rightly behind a concat that is one. Beside others a
+        tensor would therefore be of another model than the engine's.
+        """
+        original, inputs = read(folder / MODEL), _description(folder)["inputs"]
+
+        def watched(tensors: Sequence[str]) -> Watched:
+            sessions = {}
+            for tensor in tensors:
+                model = original.clone()
+                model.add_outputs(tensor)
+                sessions[tensor] = OpenVinoSession(model, threads, inputs, [tensor])
+            return lambda feeds: {tensor: session.infer(feeds)[tensor] for tensor, session in sessions.items()}
+
+        return watched
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("stages", "export", "Train or load, then export to ONNX and TorchScript."),
     "calibrate": ("calibrate", "command", "Only quantise, and show ranges and the layers that int8 hurts most."),
     "compile": ("stages", "compile_", "All stages of `build` but the measurement."),
+    "inspect": ("inspect", "command", "Show the layers of a build: shapes, weights, arithmetic, types."),
+    "compare": ("compare", "command", "Compare two ONNX files or engines layer by layer, and name where they part."),
     "models": ("models", "command", "List networks, recipes, backends and data sets."),
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +73,10 @@ def _found(built: Built) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any], worst: int) -> None:
-    from rich.console import Console
-
     from visiondeploy.benchmarks.report.terminal import PIPED_WIDTH
+    from visiondeploy.pipeline.cli.console import on_stdout
 
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
+    console = on_stdout(PIPED_WIDTH)
     chosen = found["set"]
     console.print(f"{len(chosen['images'])} images, set {chosen['digest'][:12]}", markup=False)
     if chosen["classes"]:

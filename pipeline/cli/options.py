@@ -34,13 +34,19 @@ class Seconds(click.FloatRange):
     """A time that ends: a range alone lets NaN and infinity through."""
 
     name = "seconds"
+    wanted = "no time: write seconds, as 60."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """A finite number in the range."""
-        seconds: float = super().convert(value, param, ctx)
-        return (
-            seconds if math.isfinite(seconds) else self.fail(f"{value} is no time: write seconds, as 60.", param, ctx)
-        )
+        found: float = super().convert(value, param, ctx)
+        return found if math.isfinite(found) else self.fail(f"{value} is {self.wanted}", param, ctx)
+
+
+class Decibels(Seconds):
+    """A finite ratio in decibels."""
+
+    name = "dB"
+    wanted = "no ratio: write decibels, as 20."
 
 
 threads_option = click.option(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.chains import Chain, images, int8, run, signature, sqnr
 
-from visiondeploy.calibration.equalise import equalise, equalising_scales, tensors_to_equalise
+from visiondeploy.calibration.equalise import equalise, equalising_scales, scaled_tensors, tensors_to_equalise
 from visiondeploy.calibration.observe import observe
+from visiondeploy.calibration.probe import Probe
 from visiondeploy.calibration.statistics import TensorStatistics
 from visiondeploy.errors import InputError
 
@@ -133,8 +134,26 @@ def test_statistics_of_nothing_are_refused() -> None:
         equalising_scales(model, {name: TensorStatistics() for name in tensors_to_equalise(model)})
 
 
+def test_it_is_known_which_tensors_are_divided_by_what() -> None:
+    chain = Chain().conv("a", 8).then("Relu").then("MaxPool", kernel_shape=[2, 2]).conv("b", 8).then("Relu")
+    chain.conv("c", 8).then("Sigmoid").conv("head", 4, kernel=1)
+    model, scales = chain.model(), {}
+    for tensor in tensors_to_equalise(model):
+        scales[tensor] = 2 ** chain.rng.uniform(-3, 3, 8)
+    divided = scaled_tensors(model, scales)
+    assert list(divided) == ["a.out", "a.out.Relu.out", "a.out.Relu.out.MaxPool.out", "b.out", "b.out.Relu.out"]
+    every = [node.output[0] for node in model.graph.node]
+    (feeds,) = images(1)
+    before, after = (Probe(graph, every, 1)(feeds) for graph in (model, equalise(model, scales)))
+    for tensor in every:
+        scale = divided.get(tensor, np.ones(1))
+        np.testing.assert_allclose(after[tensor] * scale.reshape(1, -1, 1, 1), before[tensor], rtol=1e-3, atol=1e-5)
+
+
 def test_scales_of_another_graph_are_refused() -> None:
     model = ill_scaled()
+    with pytest.raises(InputError, match=r"no channels to scale at the tensor elsewhere"):
+        scaled_tensors(model, {"elsewhere": np.ones(8)})
     with pytest.raises(InputError, match=r"no channels to scale at the tensor elsewhere"):
         equalise(model, {"elsewhere": np.ones(8)})
     with pytest.raises(InputError, match=r"a\.out\.Relu\.out has 8 channels, not 4"):

@@ -5,7 +5,8 @@ import math
 import pytest
 from kit.chains import Chain, images, int8, run, sqnr
 
-from visiondeploy.calibration.layers import AT_ONCE, layer_sqnr
+from visiondeploy.calibration.layers import layer_sqnr
+from visiondeploy.calibration.watching import AT_ONCE
 
 
 def chain(layers: int) -> Chain:

@@ -18,10 +18,13 @@ import torch
 from kit.builds import toy
 from kit.networks import spec_of
 
+from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import BackendUnavailable, InputError, IntegrityError, UsageError
 from visiondeploy.models.checkpoint import new_network, save_network
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import require
+from visiondeploy.pipeline.backends.inside import Inspectable, Watchable
+from visiondeploy.pipeline.backends.onnx_inside import graph_layers
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.recipe import ExportSettings
@@ -95,6 +98,32 @@ class TestEveryBackend:
         assert realised.stored == {"fp32": 13}
         assert not realised.off(Precision.FP32)
         assert {layer.provider for layer in realised.layers} == {"cuda" if backend.scheme == "tensorrt" else "cpu"}
+
+    def test_its_layers_hold_the_work_of_the_graph(self, backend, engine, artifacts) -> None:
+        if not isinstance(backend, Inspectable):
+            pytest.skip("it tells of no layers but the recorded ones")
+        sources, feeds = artifacts
+        shapes = {name: feed.shape for name, feed in feeds.items()}
+        recorded = backend.realised(engine, 1, feeds).layers
+        found = backend.layers(engine, 1, shapes, recorded)
+        graph = graph_layers(sources["onnx"] / "model.onnx", shapes)
+        work = {layer.name: (layer.macs, layer.parameters, layer.outputs[0].shape) for layer in graph if layer.macs}
+        assert {
+            layer.name: (layer.macs, layer.parameters, layer.outputs[0].shape) for layer in found if layer.macs
+        } == (work)
+        assert {(layer.compute, layer.provider) for layer in found if layer.macs} == {("fp32", "cpu")}
+
+    def test_its_inner_tensors_have_the_values_of_the_graphs(self, backend, engine, artifacts) -> None:
+        if not isinstance(backend, Watchable):
+            pytest.skip("its tensors cannot be read")
+        sources, feeds = artifacts
+        model = onnx.load(sources["onnx"] / "model.onnx")
+        made = [name for node in model.graph.node for name in node.output]
+        inner = [one.tensor for one in backend.inner(engine)]
+        assert [name for name in inner if name in made] == made
+        expected, found = Probe(model, made, 1)(feeds), backend.watch(engine, 1)(made)(feeds)
+        for name in made:
+            assert np.allclose(found[name], expected[name], atol=1e-4), name
 
     def test_a_truncated_engine_is_one_sentence(self, backend, engine) -> None:
         path = max((p for p in engine.iterdir()), key=lambda p: p.stat().st_size)

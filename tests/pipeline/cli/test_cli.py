@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.builds import DEPLOY, LAYERS, TOY, House, deploy
+from kit.builds import DEPLOY, LAYERS, TOY, House, deploy, flip
 
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
@@ -134,6 +134,12 @@ BAD = {
     "build with a line break": (["bench", "no\nwhere\x1b[31m"], 3, r"no\nwhere\x1b[31m is no build"),
     "build a file": (["bench", "file"], 3, "cannot be read: Not a directory"),
     "seconds": (["bench", "--seconds", "0"], 2, "0.0 is not in the range x>=1"),
+    "inspect nothing": (["inspect"], 2, "Missing argument 'BUILD'"),
+    "inspect no build": (["inspect", "full"], 3, "full is no build: it has no build.json"),
+    "compare one": (["compare", "full"], 2, "Missing argument 'CANDIDATE'"),
+    "compare no builds": (["compare", "nowhere/onnx-fp32", "full"], 3, "nowhere/onnx-fp32 is no build"),
+    "decibels that are no number": (["compare", "a", "b", "--sqnr-db", "nan"], 2, "nan is no ratio: write decibels"),
+    "no images": (["compare", "a", "b", "--images", "0"], 2, "0 is not in the range x>=1"),
 }
 IN_PROCESS = """
 import json, os, sys
@@ -402,3 +408,78 @@ class TestCalibrate:
         other = room.deploy("compile", "--recipe", TOY, "--precision", "int8", "--ranges", ranges, "--size", "32x32")
         assert (other.returncode, other.stdout) == (3, "")
         assert "holds ranges of other" in other.stderr
+
+
+class TestInspect:
+    def test_it_sums_up_every_stage(self, built) -> None:
+        done = built[0].deploy("inspect", "builds/toy-int8")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ESCAPE not in done.stdout
+        assert done.stdout.startswith("toy-int8, for one image\n")
+        for stage in ("onnx-fp32", "onnx-int8-cpu", "engines/openvino, int8 engine of openvino"):
+            assert f"\n{stage}, fed image 1×3×32×48\n" in done.stdout
+        assert done.stdout.count("2,525,184") == 2 * 5 - 1
+        assert "encoder.0.3" not in done.stdout
+
+    def test_it_shows_every_layer_of_one_on_a_line(self, built) -> None:
+        done = built[0].deploy("inspect", "builds/toy-int8", "--stage", "engines/onnxruntime", COLUMNS="40")
+        assert done.returncode == 0, done.stderr
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == ["decoder.0.0"]]
+        words = "decoder.0.0 Conv 1×16×16×24 float32 1×8×16×24 float32 1,160 1.29 kB 442,368 int8 cpu"
+        assert line.split() == words.split()
+
+    def test_as_json_it_has_every_layer_of_every_stage(self, built) -> None:
+        done = built[0].deploy("inspect", "builds/toy-int8", "--json")
+        assert done.returncode == 0, done.stderr
+        stages = {stage["name"]: stage for stage in json.loads(done.stdout)["stages"]}
+        assert len(stages["engines/openvino"]["layers"]) == stages["engines/openvino"]["totals"]["layers"]
+        assert sum(layer["macs"] > 0 for layer in stages["onnx-fp32"]["layers"]) == LAYERS
+
+    def test_a_stage_that_is_not_there(self, built) -> None:
+        done = built[0].deploy("inspect", "builds/toy-int8", "--stage", "engines/openvin")
+        assert done.returncode == 2
+        assert "there is no stage 'engines/openvin': did you mean 'engines/openvino'?" in sentence(done)
+
+
+class TestCompare:
+    PAIR = ("builds/toy-int8/onnx-fp32", "builds/toy-int8/onnx-int8-cpu")
+
+    def test_it_ends_with_a_sentence(self, built) -> None:
+        done = built[0].deploy("compare", *self.PAIR, "--images", "1")
+        assert done.returncode == 0, done.stderr
+        first, *_, last = done.stdout.splitlines()
+        assert first == "toy-int8/onnx-int8-cpu against toy-int8/onnx-fp32, 1 image"
+        assert last.startswith("no layer is below 20 dB, the lowest is ")
+        assert "◄ worst" in done.stdout
+        assert "the outputs, as they run" in done.stdout
+        assert done.stderr.startswith("✓ compare ")
+
+    def test_a_layer_below_the_limit_is_an_error_only_with_check(self, built) -> None:
+        given = [*self.PAIR, "--sqnr-db", "150", "--images", "1"]
+        shown, checked = built[0].deploy("compare", *given), built[0].deploy("compare", *given, "--check")
+        conclusion = shown.stdout.splitlines()[-1]
+        assert conclusion.startswith("first layer below 150 dB: encoder.0.0 (")
+        assert "◄ first" in shown.stdout
+        assert (shown.returncode, checked.returncode) == (0, 1)
+        assert checked.stdout == shown.stdout
+        assert checked.stderr.splitlines()[-1] == f"deploy: {conclusion}."
+
+    def test_as_json_it_is_the_same(self, built) -> None:
+        done = built[0].deploy("compare", *self.PAIR, "--images", "1", "--json", "--check", "--sqnr-db", "150")
+        assert done.returncode == 1
+        found = json.loads(done.stdout)
+        assert (found["first"], found["images"], found["diverges"]) == ("encoder.0.0", 1, True)
+
+    def test_of_whole_builds_the_stage_is_named(self, built) -> None:
+        done = built[0].deploy("compare", "builds/toy-int8", "builds/toy-int8", "--stage", "onnx-fp32", "--images", "1")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "no layer differs, and neither do the outputs"
+
+    def test_a_changed_file_is_an_error_of_integrity(self, built, tmp_path) -> None:
+        room = built[0].fork(tmp_path)
+        room.build("precision=int8", until="quantise")
+        flip(tmp_path / "builds" / "toy-int8-calibration" / "onnx-int8-cpu" / "model.onnx")
+        folder = "builds/toy-int8-calibration"
+        done = room.deploy("compare", f"{folder}/onnx-fp32", f"{folder}/onnx-int8-cpu")
+        assert done.returncode == 4
+        assert "onnx-int8-cpu/model.onnx has other bytes than were built" in sentence(done)

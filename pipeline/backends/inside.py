@@ -1,0 +1,81 @@
+"""What a backend may tell of the inside of its engines. None has to: of others there are the recorded products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from visiondeploy.calibration.watching import Watch
+from visiondeploy.types import Layer, TensorSpec
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shapes of a network's inputs for one image, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDetail:
+    """One layer, as it stands in a graph or as a runtime executes it.
+
+    `name`         the path of its module where it has weights ("encoder.0.3")
+    `inputs`       what it computes from, without constants; `outputs` what it makes. Shapes are for one image
+    `parameters`   values of its weights and biases, without scales and zero points; `weight_bytes` all its constants
+    `macs`         multiply-accumulates for one image: 0 for what is no product of weights or matrices
+    `compute`      the type of the arithmetic: in an ONNX file the one that the graph asks for, of products alone; in
+                   an engine the one that the runtime uses
+    `fused`        other operators of the graph that are executed within
+
+    What nobody says is None, and of inputs and outputs an empty tuple. A constant that several layers read is counted
+    with the first.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    parameters: int | None = None
+    weight_bytes: int | None = None
+    macs: int | None = None
+    compute: str | None = None
+    provider: str | None = None
+    fused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A tensor that can be watched: its name, and name and kind of the layer that makes it."""
+
+    tensor: str
+    layer: str
+    kind: str
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A backend that knows more of the layers than what is recorded of the products."""
+
+    def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
+        """Every layer of the engine in `folder`, in the order of execution.
+
+        `recorded` are the products as they were realised when the engine was built. The caller has checked the digests.
+        Raises `InputError`.
+        """
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A backend whose engines give the values of their inner tensors.
+
+    Whatever is watched is written out, so that the runtime fuses nothing across it: its value may be another than
+    the one in the engine as it runs.
+    """
+
+    def inner(self, folder: Path) -> tuple[Inner, ...]:
+        """The float tensors that depend on an input, in the order in which they are computed."""
+        ...
+
+    def watch(self, folder: Path, threads: int) -> Watch:
+        """What computes tensors of `inner` by name. The caller has checked the digests. Raises `InputError`."""
+        ...
