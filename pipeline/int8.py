@@ -16,7 +16,8 @@ from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges
 from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.pipeline.ledger import Ledger, parity_note
 from visiondeploy.pipeline.plan import Plan
-from visiondeploy.pipeline.stages import mix, observe, quantise, sample
+from visiondeploy.pipeline.sampled import calibration_set
+from visiondeploy.pipeline.stages import mix, observe, quantise
 from visiondeploy.pipeline.stages.sample import CalibrationSet
 from visiondeploy.pipeline.store import Artifact, Step, tool_versions
 
@@ -51,17 +52,7 @@ class Int8:
     @cached_property
     def _set(self) -> tuple[CalibrationSet, str]:
         """The calibration set, and the digest of its artifact."""
-        recipe = self.plan.recipe
-        settings = recipe.calibration.model_dump(mode="json", include={"images", "held_back", "stratify", "seed"})
-        inputs = {"calibration": self.plan.dataset.digest(recipe.data.calibration)}
-        step = Step("sample", sample.VERSION, inputs, settings, tool_versions(*sample.TOOLS))
-
-        def make(out: Path) -> Mapping[str, Any]:
-            split = self.plan.dataset.split(recipe.data.calibration)
-            return sample.sample(split, self.plan.task, recipe.calibration, out, self.ledger.events.progress)
-
-        made = self.ledger.run("sample", step, "calibration-set", make, _set_note)
-        return CalibrationSet.of(made.meta), made.digest
+        return calibration_set(self.ledger)
 
     @cached_property
     def _known(self) -> tuple[Callable[[], list[Observation] | Ranges], str]:
@@ -191,11 +182,6 @@ class Int8:
                 + ", ".join(kept)
             )
         return made
-
-
-def _set_note(meta: Mapping[str, Any]) -> str:
-    rarest = min(meta["classes"].items(), key=lambda entry: (entry[1], entry[0]), default=None)
-    return f"{len(meta['images'])} images" + (f", the rarest class {rarest[0]} in {rarest[1]}" if rarest else "")
 
 
 def _observed_note(meta: Mapping[str, Any]) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from visiondeploy.pipeline.half import half
 from visiondeploy.pipeline.int8 import Int8
-from visiondeploy.pipeline.ledger import Ledger, parity_note
+from visiondeploy.pipeline.ledger import Ledger
 from visiondeploy.pipeline.plan import Plan
-from visiondeploy.pipeline.stages import convert
-from visiondeploy.pipeline.store import Artifact, Step, tool_versions
+from visiondeploy.pipeline.store import Artifact
 from visiondeploy.types import Precision
 
 
@@ -31,16 +28,7 @@ class Precise:
         recipe, names = self.plan.recipe, [backend.name for backend in self.plan.backends]
         if recipe.precision is Precision.FP32:
             return dict.fromkeys(names, exported)
-        inputs = {"exported": exported.digest, "validation": self.plan.validation}
-        images = recipe.limits.parity_images
         if recipe.precision is Precision.FP16:
-            step = Step("convert", convert.VERSION, inputs, {"parity_images": images}, tool_versions(*convert.TOOLS))
-
-            def make(out: Path) -> Mapping[str, Any]:
-                return convert.convert(exported.folder, self.plan.task, self.plan.samples, recipe.threads, out)
-
-            made = self.ledger.run("convert", step, "onnx", make, parity_note)
-            self.ledger.check("parity fp16", made, "onnx", recipe.limits.convert_sqnr_db, pixels=True)
-            return dict.fromkeys(names, made)
+            return dict.fromkeys(names, half(self.ledger, exported))
         files = Int8(self.ledger, network, exported).by_scheme()
         return {backend.name: files[self.plan.scheme(backend)] for backend in self.plan.backends}

@@ -49,7 +49,7 @@ def save(model: onnx.ModelProto, precision: Precision, folder: Path) -> Path:
         return source
     made.mkdir()
     if precision is Precision.FP16:
-        convert(source, PixelTask(), FEEDS, 1, made)
+        convert(source, PixelTask(), FEEDS, FEEDS, 1, made)
         return made
     scheme = SCHEMES["tensorrt"]
     statistics = observe(model, tensors_to_observe(model), FEEDS, threads=1)

@@ -63,7 +63,7 @@ def converted(tmp_path_factory):
     onnx.save_model(style_net(), source / "model.onnx")
     rng = np.random.default_rng(1)
     samples = [{"image": (rng.normal(size=SHAPE) * 200).astype(np.float32)} for _ in range(2)]
-    found = convert(source, Style(), samples, 1, folder)
+    found = convert(source, Style(), samples, samples, 1, folder)
     return found, folder / "model.onnx"
 
 
@@ -110,3 +110,61 @@ def test_nodes_stand_in_order(converted) -> None:
     for node in model.graph.node:
         assert set(filter(None, node.input)) <= seen
         seen |= set(node.output)
+
+
+class TestValuesBeyondFloat16:
+    """Layers that read or make them stay in float32, and are named; the others do not."""
+
+    @pytest.fixture
+    @staticmethod
+    def found(tmp_path):
+        """conv "wide", whose results pass 65504, a conv "back" that brings them down, and a conv "last"."""
+        rng = np.random.default_rng(0)
+        weights = {
+            "wide.w": rng.normal(0, 1e5, (4, 3, 1, 1)),
+            "back.w": rng.normal(0, 1e-5, (4, 4, 1, 1)),
+            "last.w": rng.normal(0, 1, (3, 4, 1, 1)),
+        }
+        nodes = [
+            helper.make_node("Conv", ["image", "wide.w"], ["w"], name="wide"),
+            helper.make_node("Conv", ["w", "back.w"], ["b"], name="back"),
+            helper.make_node("Conv", ["b", "last.w"], ["styled"], name="last"),
+        ]
+        value = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            nodes,
+            "wide",
+            [value("image", TensorProto.FLOAT, SHAPE)],
+            [value("styled", TensorProto.FLOAT, SHAPE)],
+            [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        source, folder = tmp_path / "fp32", tmp_path / "fp16"
+        source.mkdir()
+        folder.mkdir()
+        onnx.save_model(model, source / "model.onnx")
+        samples = [{"image": rng.normal(size=SHAPE).astype(np.float32)} for _ in range(3)]
+        return convert(source, Style(), samples, samples, 1, folder), onnx.load(folder / "model.onnx")
+
+    def test_are_told_with_their_layers(self, found) -> None:
+        beyond = found[0]["beyond_fp16"]
+        assert set(beyond) == {"wide", "back"}
+        assert found[0]["largest_value"] == max(beyond.values()) > 65504
+
+    def test_stay_in_float32(self, found) -> None:
+        model = found[1]
+        assert input_types(model, "wide") == input_types(model, "back") == {TensorProto.FLOAT}
+        assert input_types(model, "last") == {TensorProto.FLOAT16}
+
+    def test_are_not_lost_on_the_way(self, found) -> None:
+        """Between the two no cast to float16 and back may stand."""
+        halved = [node for node in found[1].graph.node if node.op_type == "Cast" and node.attribute[0].i == 10]
+        assert {node.input[0] for node in halved} <= {"b", "image"}
+        assert found[0]["parity"]["onnx"]["sqnr_db"] > 40
+
+
+def test_values_within_float16_are_told_and_nothing_is_kept_for_them(converted) -> None:
+    found = converted[0]
+    assert found["beyond_fp16"] == {}
+    assert 200 < found["largest_value"] < 65504
+    assert found["images"] == 2
