@@ -73,11 +73,12 @@ def bench(
 
     events.start("bench")
     began = time.monotonic()
-    rows = measure(contenders, first.record.spec, split, settings, threads, events.progress)
+    found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
+    rows = found.rows
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained_steps > 0
     report = Report(
-        environment=capture(threads),
+        environment=capture(threads).model_copy(update={"gpus": found.gpus}),
         rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
         notes=(*notes, *gate.notes(first.record.spec, trained)),

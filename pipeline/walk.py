@@ -326,13 +326,14 @@ class Walk:
 
         def make(out: Path) -> Mapping[str, Any]:
             split = self.plan.dataset.split(recipe.data.val)
-            rows = measuring.measure(
+            found = measuring.measure(
                 contenders, self.plan.served, split, recipe.bench, recipe.threads, self.ledger.events.progress
             )
             # With the machine as it was then: a measurement that comes from the store is not one of today.
+            machine = self.plan.environment.model_copy(update={"gpus": found.gpus})
             return {
-                "rows": [row.model_dump(mode="json") for row in rows],
-                "environment": self.plan.environment.model_dump(mode="json"),
+                "rows": [row.model_dump(mode="json") for row in found.rows],
+                "environment": machine.model_dump(mode="json"),
             }
 
         made = self.ledger.run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")

@@ -149,7 +149,7 @@ class Comparison:
         began = time.monotonic()
         contenders = [entry for entry in entries if isinstance(entry, Contender)]
         split = self.subject.plan.dataset.split(self.subject.recipe.data.val)
-        found = measure(contenders, self.subject.plan.spec, split, settings, self.threads, self.display.progress)
+        found = measure(contenders, self.subject.plan.spec, split, settings, self.threads, self.display.progress).rows
         self.display.end("measure", time.monotonic() - began, False, f"{len(found)} rows")
         measured = {row.name: row for row in found}
         rows = [measured[entry.name] if isinstance(entry, Contender) else entry for entry in entries]

@@ -14,6 +14,7 @@ from typing import Literal
 from visiondeploy.benchmarks.report.schema import (
     AgreementRow,
     Environment,
+    GpuLoad,
     Latency,
     Quality,
     Report,
@@ -97,6 +98,7 @@ def notes(report: Report) -> tuple[str, ...]:
     found = [f"{row.name} was not run: {row.reason}" for row in report.rows if row.status is Status.NOT_RUN]
     found += [f"{row.name}: {said}" for row in report.rows for said in row.notes]
     found += report.notes
+    found += [_gpu(load) for load in report.environment.gpus]
     if any(row.latency_ms is not None and row.latency_ms.p99 is None for row in report.rows):
         found.append("A dash in the place of a percentile: too few runs to support it.")
     return tuple(plain(line) for line in found)
@@ -113,6 +115,22 @@ def machine(environment: Environment) -> str:
     ]
     parts = [environment.cpu + (f" ({isa})" if isa else ""), threads, environment.gpu or "no GPU", *tools]
     return plain(" · ".join(parts))
+
+
+def _gpu(load: GpuLoad) -> str:
+    """How a GPU was while it was measured, and whether it could do what it can."""
+    said = [f"GPU {load.index}, {load.name}, driver {load.driver}"]
+    if load.sm_mhz is not None:
+        low, middle, high = load.sm_mhz
+        can = f", of {load.sm_mhz_max:.0f}" if load.sm_mhz_max is not None else ""
+        said.append(f"at {middle:.0f} MHz ({low:.0f} to {high:.0f}{can})")
+    if load.watts is not None:
+        said.append(f"up to {load.watts:.0f} W" + (f" of {load.watts_limit:.0f}" if load.watts_limit else ""))
+    if load.celsius is not None:
+        said.append(f"up to {load.celsius:.0f} °C")
+    if load.throttled:
+        said.append(f"it clocked down ({', '.join(load.throttled)}), so that times are those of its limits")
+    return ", ".join(said)
 
 
 def verdict_line(verdict: Verdict) -> str:

@@ -48,12 +48,32 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
 
 
+class GpuLoad(_Part):
+    """A GPU while it was measured. `None` where it does not tell.
+
+    `sm_mhz` is the smallest, the median and the largest clock of its multiprocessors, `sm_mhz_max` what they can,
+    `watts` and `celsius` the largest that were read, `throttled` why it clocked down, where it did.
+    """
+
+    index: NonNegativeInt
+    name: Text
+    driver: Text
+    sm_mhz: tuple[float, float, float] | None = None
+    sm_mhz_max: float | None = None
+    watts: float | None = None
+    watts_limit: float | None = None
+    celsius: float | None = None
+    throttled: tuple[Text, ...] = ()
+
+
 class Environment(_Part):
     """The machine and the tools. `None` where the system does not tell."""
 
     cpu: str
     threads: Annotated[int, Field(ge=1)]
     gpu: str | None = None
+    gpus: tuple[GpuLoad, ...] = ()
+    """While the engines were measured, where NVML tells."""
     versions: dict[str, str]
     machine: str | None = None
     """Architecture: "x86_64", "aarch64"."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.accuracy import Compared, compare, quality
+from visiondeploy.benchmarks.gpus import GpuWatch
 from visiondeploy.benchmarks.latency import LatencyResult
 from visiondeploy.benchmarks.latency import measure as measure_latency
 from visiondeploy.benchmarks.memory import peak_rss
-from visiondeploy.benchmarks.report.schema import AgreementRow, Row
+from visiondeploy.benchmarks.report.schema import AgreementRow, GpuLoad, Row
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import EnvironmentMismatch, VisionDeployError
 from visiondeploy.models.spec import NetworkSpec
@@ -51,6 +52,14 @@ class Contender:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The rows, and how the GPUs were meanwhile."""
+
+    rows: list[Row]
+    gpus: tuple[GpuLoad, ...]
+
+
 def measure(
     contenders: Sequence[Contender],
     spec: NetworkSpec,
@@ -58,7 +67,7 @@ def measure(
     settings: BenchSettings,
     threads: int,
     report: Callable[[int, int, str], None],
-) -> list[Row]:
+) -> Measurement:
     """One row for each contender, the first of which is the baseline.
 
     An engine that does not load becomes a row with status "failed" and its reason, one whose runtime is not here or
@@ -87,7 +96,8 @@ def measure(
             progress=lambda done, total: report(done, total, "images: accuracy and agreement"),
         )
         feeds = task.preprocess([split[0].image])
-        latency = _latency(sessions, baseline, feeds, settings, report)
+        with GpuWatch() as watch:
+            latency = _latency(sessions, baseline, feeds, settings, report)
         parts = {name: dict(session.parts()) for name, session in sessions.items() if isinstance(session, Timed)}
     memory: dict[str, int | VisionDeployError] = {}
     for number, contender in enumerate(contenders):
@@ -101,7 +111,7 @@ def measure(
         except VisionDeployError as error:
             # What was measured before took minutes and stands.
             memory[contender.name] = error
-    return [
+    rows = [
         _failed_row(contender, failed[contender.name])
         if contender.name in failed
         else _row(
@@ -115,6 +125,7 @@ def measure(
         )
         for contender in contenders
     ]
+    return Measurement(rows, watch.loads)
 
 
 def predictions(

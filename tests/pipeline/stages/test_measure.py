@@ -60,7 +60,7 @@ def split():
 
 
 def run(contenders, built, split):
-    return measure(contenders, built.record.spec, split, toy_recipe().bench, 1, lambda done, total, note: None)
+    return measure(contenders, built.record.spec, split, toy_recipe().bench, 1, lambda done, total, note: None).rows
 
 
 def test_one_that_does_not_load_is_a_row_and_the_others_are_measured(contenders, built, split, monkeypatch) -> None:
