@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -111,6 +111,8 @@ def _engine_layers(place: Place, engine: Engine, shapes: Shapes) -> tuple[tuple[
         unavailable = backend.unavailable()
         if unavailable is None:
             found = backend.layers(place.folder, place.build.recipe.threads, shapes, engine.layers)
+            if any(layer.macs is None for layer in found):
+                found = _with_work(found, _source_layers(place, shapes))
             return found, _departures(found, engine)
         reason = unavailable
     return _recorded(place, engine, shapes), (f"the products as they were recorded when it was built: {reason}",)
@@ -125,11 +127,7 @@ def _departures(found: Iterable[LayerDetail], engine: Engine) -> tuple[str, ...]
 
 def _recorded(place: Place, engine: Engine, shapes: Shapes) -> tuple[LayerDetail, ...]:
     """The recorded layers, with what the ONNX file that the engine was made from says of nodes of their names."""
-    source = place.source
-    known: dict[str, LayerDetail] = {}
-    if source is not None and source in place.build.places:
-        place.verify(f"{source}/")
-        known = {layer.name: layer for layer in graph_layers(place.build.folder / source / MODEL, shapes)}
+    known = _source_layers(place, shapes)
     return tuple(
         replace(
             known.get(layer.name, LayerDetail(layer.name, layer.kind)),
@@ -139,6 +137,28 @@ def _recorded(place: Place, engine: Engine, shapes: Shapes) -> tuple[LayerDetail
         )
         for layer in engine.layers
     )
+
+
+def _source_layers(place: Place, shapes: Shapes) -> dict[str, LayerDetail]:
+    """The layers of the ONNX file that an engine was made from, by name; none where it is not in the build."""
+    source = place.source
+    if source is None or source not in place.build.places:
+        return {}
+    place.verify(f"{source}/")
+    return {layer.name: layer for layer in graph_layers(place.build.folder / source / MODEL, shapes)}
+
+
+def _with_work(layers: Iterable[LayerDetail], known: Mapping[str, LayerDetail]) -> tuple[LayerDetail, ...]:
+    """Layers whose runtime does not tell of their work, with that of the graph's nodes that are in each."""
+
+    if not known:
+        return tuple(layers)
+    found = []
+    for layer in layers:
+        nodes = [known[name] for name in (layer.name, *layer.fused) if name in known]
+        work = _totals(nodes)
+        found.append(replace(layer, parameters=work.parameters, weight_bytes=work.weight_bytes, macs=work.macs))
+    return tuple(found)
 
 
 def _by(layers: Iterable[LayerDetail], key: Callable[[LayerDetail], str]) -> dict[str, Totals]:

@@ -39,6 +39,7 @@ OF_ONNX = {
     "visiondeploy.calibration.bias",
     "visiondeploy.calibration.codes",
     "visiondeploy.calibration.equalise",
+    "visiondeploy.calibration.extremes",
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.kernels",
     "visiondeploy.calibration.layers",

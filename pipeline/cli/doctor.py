@@ -8,21 +8,28 @@ from pathlib import Path
 
 import click
 
-from visiondeploy.errors import ResourceError, VisionDeployError
+from visiondeploy.errors import BackendUnavailable, ResourceError, VisionDeployError
 
 
 @click.command("doctor")
-def command() -> None:
+@click.option(
+    "--require",
+    metavar="BACKEND",
+    multiple=True,
+    help="Fail where this one cannot build and run here; for health checks.",
+)
+def command(require: tuple[str, ...]) -> None:
     """Say what this machine can build and run, and what is missing."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from visiondeploy.benchmarks.environment import capture, has_fast_half, has_vnni
-    from visiondeploy.pipeline.backends.table import BACKENDS
+    from visiondeploy.pipeline.backends.table import BACKENDS, backend_of
     from visiondeploy.pipeline.recipe import default_threads
     from visiondeploy.pipeline.store import default_root, tool_versions
 
+    required = [backend_of(name) for name in require]
     threads = default_threads()
     environment = capture(threads)
     console = Console(highlight=False)
@@ -49,6 +56,9 @@ def command() -> None:
     except VisionDeployError as error:
         table.add_row("store", f"[yellow]missing[/]: {escape(str(error))}")
     console.print(table)
+    for backend in required:
+        if reason := backend.unavailable() or backend.unrunnable():
+            raise BackendUnavailable(f"backend {backend.name}: {reason}.")
 
 
 def _room(root: Path) -> str:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import onnx
 
 # 1: uint8 RGB in, class map out
-VERSION = 1
+# 2: pixels become floats before they are moved
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "torch", "pillow")
 
 PREFIX = "served/"
@@ -169,7 +170,8 @@ def _normalise(nodes: _Nodes, image: str, spec: InputSpec) -> str:
     """N×H×W×3 uint8 to N×3×H×W float32, normalised."""
     import onnx
 
-    pixels = nodes.op("Cast", nodes.op("Transpose", image, perm=[0, 3, 1, 2]), to=onnx.TensorProto.FLOAT)
+    # Floats before they are moved, since TensorRT moves no bytes.
+    pixels = nodes.op("Transpose", nodes.op("Cast", image, to=onnx.TensorProto.FLOAT), perm=[0, 3, 1, 2])
     shared = nodes.op("Div", pixels, nodes.constant("255", 255, np.float32))
     centred = nodes.op("Sub", shared, nodes.constant("mean", np.reshape(spec.mean, (1, 3, 1, 1)), np.float32))
     return nodes.op("Div", centred, nodes.constant("std", np.reshape(spec.std, (1, 3, 1, 1)), np.float32))

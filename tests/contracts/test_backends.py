@@ -107,6 +107,11 @@ class TestEveryBackend:
         recorded = backend.realised(engine, 1, feeds).layers
         found = backend.layers(engine, 1, shapes, recorded)
         graph = graph_layers(sources["onnx"] / "model.onnx", shapes)
+        if all(layer.macs is None for layer in found):
+            # It tells of no work, and inspection takes that of the graph's nodes in each layer.
+            nodes = [name for layer in found for name in (layer.name, *layer.fused)]
+            assert all(nodes.count(layer.name) == 1 for layer in graph if layer.macs)
+            return
         work = {layer.name: (layer.macs, layer.parameters, layer.outputs[0].shape) for layer in graph if layer.macs}
         assert {
             layer.name: (layer.macs, layer.parameters, layer.outputs[0].shape) for layer in found if layer.macs

@@ -98,6 +98,8 @@ def backend(request):
     found = BACKENDS[request.param]
     if found.unavailable():
         pytest.skip(found.unavailable())
+    if found.unrunnable():
+        pytest.skip(found.unrunnable())
     return found
 
 

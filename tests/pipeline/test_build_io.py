@@ -16,6 +16,7 @@ from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.bench import bench
+from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import END_TO_END
@@ -160,7 +161,7 @@ class TestFaults:
         """An OpenVINO that swaps red and blue of raw images, with random weights."""
         true = OpenVinoBackend.compile
 
-        def wrong(self: OpenVinoBackend, source: Path, folder: Path) -> None:
+        def wrong(self: OpenVinoBackend, source: Path, folder: Path, settings: EngineSettings) -> None:
             model = onnx.load(source / "model.onnx")
             for constant in model.graph.initializer:
                 if constant.name == "served/mean":
@@ -169,7 +170,7 @@ class TestFaults:
             changed = tmp_path / folder.name
             changed.mkdir()
             onnx.save_model(model, changed / "model.onnx")
-            true(self, changed, folder)
+            true(self, changed, folder, settings)
 
         monkeypatch.setattr(OpenVinoBackend, "compile", wrong)
         alone = House(tmp_path / "cache", tmp_path)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiondeploy.errors import BackendUnavailable, UsageError
 from visiondeploy.pipeline.backends.base import Source, not_installed
+from visiondeploy.pipeline.backends.inside import LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import products, stored_types
 from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice, find_device
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
-from visiondeploy.pipeline.backends.tensorrt.layers import parse_layers, realise
+from visiondeploy.pipeline.backends.tensorrt.layers import Operand, compute, owners, parse_layers, realise
 from visiondeploy.pipeline.backends.tensorrt.sidecar import (
     PLAN,
     SIDECAR,
@@ -30,7 +31,7 @@ from visiondeploy.pipeline.backends.tensorrt.sidecar import (
 from visiondeploy.pipeline.backends.tensorrt.targets import TURING, targets_of
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.files import sha256_file
-from visiondeploy.types import Array, Precision, Realised, Session
+from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.backends.tensorrt.builder import Plan
@@ -137,6 +138,29 @@ class TensorRtBackend:
         sidecar = read_sidecar(folder)
         return Realised(sidecar.layers, sidecar.stored)
 
+    def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
+        """Every layer of the engine, from the sidecar: nothing is deserialised, and no GPU is needed.
+
+        A layer is called after the first product in it. Its work is that of the graph's nodes in it.
+        """
+        products = {layer.name: layer for layer in recorded}
+        found = []
+        for layer in read_sidecar(folder).engine_layers:
+            product = next((products[node] for node in layer.nodes if node in products), None)
+            name = product.name if product else layer.nodes[0] if layer.nodes else layer.name
+            found.append(
+                LayerDetail(
+                    name=name,
+                    kind=layer.kind,
+                    inputs=_specs(layer.inputs),
+                    outputs=_specs(layer.outputs),
+                    compute=product.compute if product else layer.compute,
+                    provider="cuda",
+                    fused=tuple(node for node in layer.nodes if node != name),
+                )
+            )
+        return tuple(found)
+
     def _targets(self, settings: EngineSettings) -> tuple[str, ...]:
         return targets_of(settings.targets) if self.flavour.ahead_of_time else ()
 
@@ -161,6 +185,7 @@ class TensorRtBackend:
 
             report = inspect(self.flavour, plan.data)
         layers = parse_layers(report)
+        owned = owners(layers)
         return Sidecar(
             flavour=self.name,
             release=plan.release,
@@ -175,12 +200,13 @@ class TensorRtBackend:
                 LayerTypes(
                     name=layer.name,
                     kind=layer.kind,
-                    nodes=layer.nodes,
-                    inputs=tuple(operand.type for operand in layer.inputs),
-                    constants=tuple(operand.type for operand in layer.constants),
-                    outputs=tuple(operand.type for operand in layer.outputs),
+                    compute=compute(layer),
+                    nodes=tuple(node for node in layer.nodes if owned[node] == place),
+                    inputs=_ports(layer.inputs),
+                    constants=_ports(layer.constants),
+                    outputs=_ports(layer.outputs),
                 )
-                for layer in layers
+                for place, layer in enumerate(layers)
             ),
             stored=stored_types(source / MODEL),
             plan=_digest(folder / PLAN),
@@ -188,11 +214,30 @@ class TensorRtBackend:
         )
 
 
+def _specs(ports: Sequence[Port]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(port.name, port.dtype, port.shape) for port in ports)
+
+
 def _device() -> Device:
     try:
         return find_device()
     except NoDevice as error:
         raise BackendUnavailable(f"{error}.") from None
+
+
+def _ports(operands: Sequence[Operand]) -> tuple[Port, ...]:
+    """What a layer reads or writes, as the sidecar has it; a free axis is the batch or has a number."""
+    return tuple(
+        Port(
+            name=operand.name,
+            dtype=operand.type,
+            shape=tuple(
+                size if size >= 0 else "batch" if axis == 0 else f"axis{axis}"
+                for axis, size in enumerate(operand.shape)
+            ),
+        )
+        for operand in operands
+    )
 
 
 def _digest(path: Path) -> FileDigest:

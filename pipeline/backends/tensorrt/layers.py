@@ -61,11 +61,16 @@ _NODES = "[ONNX Layer: "
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A tensor that a layer reads or writes. `size` is how many values it has, 0 where an axis is free."""
+    """A tensor that a layer reads or writes; −1 is a free axis."""
 
     name: str
     type: str
-    size: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values it has; 0 where an axis is free."""
+        return math.prod(self.shape) if all(extent > 0 for extent in self.shape) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,17 @@ def realise(products: Iterable[Product], layers: Sequence[EngineLayer], provider
     return found
 
 
+def owners(layers: Sequence[EngineLayer]) -> dict[str, int]:
+    """The place of the layer that computes each ONNX node; what was written around it names it, too."""
+    found: dict[str, int] = {}
+    for generated in (False, True):
+        for place, layer in enumerate(layers):
+            if (layer.kind == _GENERATED) == generated:
+                for node in layer.nodes:
+                    found.setdefault(node, place)
+    return found
+
+
 def compute(layer: EngineLayer) -> str:
     """The type that a layer with a product multiplies in.
 
@@ -146,13 +162,11 @@ def _width(kind: str) -> int:
 
 def _operands(text: str) -> tuple[Operand, ...]:
     return tuple(
-        Operand(found["name"], _word(found["type"]), _size(found["dimensions"])) for found in _OPERAND.finditer(text)
+        Operand(
+            found["name"], _word(found["type"]), tuple(int(size) for size in found["dimensions"].split(",") if size)
+        )
+        for found in _OPERAND.finditer(text)
     )
-
-
-def _size(dimensions: str) -> int:
-    sizes = [int(size) for size in dimensions.split(",") if size]
-    return math.prod(sizes) if all(size > 0 for size in sizes) else 0
 
 
 def _word(text: str) -> str:

@@ -51,14 +51,18 @@ class ProfileRecord(_Part):
 
 
 class LayerTypes(_Part):
-    """A layer of the engine: what TensorRT calls it, the ONNX nodes in it, the types that it reads and writes."""
+    """A layer of the engine: what TensorRT calls it, the ONNX nodes that it computes, what it reads and writes.
+
+    `compute` is the type of its arithmetic. The types here are "int8", "fp16" and so on.
+    """
 
     name: str
     kind: str
+    compute: str
     nodes: tuple[str, ...]
-    inputs: tuple[str, ...]
-    constants: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    constants: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
 
 class FileDigest(_Part):

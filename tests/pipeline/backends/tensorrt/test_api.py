@@ -1,12 +1,20 @@
-"""Each name of TensorRT that the backend uses exists in the flavours that are installed.
+"""Each name of TensorRT that the backend uses exists in the flavours that are installed, and in published ones.
 
-A GPU would show that they do what is expected of them; that they exist can be seen without one.
+A GPU would show that they do what is expected of them; that they exist can be seen without one. The bindings on PyPI do
+not import without NVIDIA's libraries, but have their names as text in their machine code. `published.json` is what was
+found there; where another name is used, it is made anew from the wheels:
+
+    pip download --no-deps 'tensorrt_cu13_bindings==11.4.*'
+    python tests/pipeline/backends/tensorrt/test_api.py WHEEL… > tests/pipeline/backends/tensorrt/published.json
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -92,10 +100,28 @@ def test_the_names_are_found_in_the_sources() -> None:
     assert len(used()) > 40
 
 
+def shared() -> set[str]:
+    """The names that are used of both."""
+    return {part for path in used() if not ONLY_RTX.intersection((path[0], path[-1])) for part in path}
+
+
+def published(wheel: Path) -> list[str]:
+    """Those of `shared` that a wheel's binding has. A name that ends another is not kept a second time."""
+    with zipfile.ZipFile(wheel) as archive:
+        binding = archive.read("tensorrt_bindings/tensorrt.so")
+    return sorted(name for name in shared() if name.encode() + b"\0" in binding)
+
+
+@pytest.mark.parametrize("release", ["10.16.1.11", "11.4.0.106"])
+def test_each_is_published(release) -> None:
+    known = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
+    assert shared() - set(known[release]) == set()
+
+
 def test_each_exists(trt) -> None:
     missing = []
     for path in sorted(used()):
-        if trt.__name__ == "tensorrt" and (path[0] in ONLY_RTX or path[-1] in ONLY_RTX):
+        if trt.__name__ == "tensorrt" and ONLY_RTX.intersection((path[0], path[-1])):
             continue
         found = trt
         for part in path:
@@ -114,3 +140,7 @@ def test_the_targets_are_those_that_it_knows(trt) -> None:
 
 def test_a_release_is_a_version(trt) -> None:
     assert [part for part in trt.__version__.split(".") if not part.isdecimal()] == []
+
+
+if __name__ == "__main__":
+    print(json.dumps({Path(wheel).name.split("-")[1]: published(Path(wheel)) for wheel in sys.argv[1:]}, indent=1))

@@ -95,7 +95,10 @@ class TestSidecar:
         assert {(layer.compute, layer.wanted, layer.provider) for layer in found.layers} == {("fp16", "fp16", "cuda")}
         convolutions = [layer for layer in found.engine_layers if layer.kind == "correlation"]
         assert len(convolutions) == 11
-        assert all(layer.inputs == layer.outputs == ("fp16",) and layer.nodes for layer in convolutions)
+        for layer in convolutions:
+            assert layer.nodes
+            assert layer.compute == "fp16"
+            assert [port.dtype for port in (*layer.inputs, *layer.outputs)] == ["fp16", "fp16"]
         realised = RTX.realised(made[1], 1, FEEDS[0])
         assert (realised.counts(), realised.stored) == ({"fp16": 13}, {"fp16": 13})
 
@@ -241,3 +244,29 @@ class TestWhereItIsNot:
             BackendUnavailable, match=r"TensorRT-RTX does not import \(libnvinfer\.so\.11: [^\n]*\): pip"
         ):
             TENSORRT_RTX.module()
+
+
+@needs_rtx
+class TestLayers:
+    """What `deploy inspect` shows of an engine, read from its sidecar."""
+
+    def test_every_product_is_there_once_with_its_type(self, made, tmp_path) -> None:
+        source, _ = made
+        RTX.compile(source, tmp_path, EngineSettings(targets=("sm_86",)))
+        recorded = RTX.realised(tmp_path, 1, {}).layers
+        found = RTX.layers(tmp_path, 1, {"image": (1, 3, 32, 32)}, recorded)
+        names = [name for layer in found for name in (layer.name, *layer.fused)]
+        assert len(names) == len(set(names))
+        types = {layer.name: layer.compute for layer in found}
+        assert {product.name: types.get(product.name) for product in recorded} == {
+            product.name: product.compute for product in recorded
+        }
+
+    def test_shapes_are_those_of_the_graph(self, made, tmp_path) -> None:
+        source, _ = made
+        RTX.compile(source, tmp_path, EngineSettings(targets=("sm_86",)))
+        found = RTX.layers(tmp_path, 1, {"image": (1, 3, 32, 32)}, RTX.realised(tmp_path, 1, {}).layers)
+        assert {(spec.name, spec.shape) for layer in found for spec in layer.inputs if spec.name == "image"} == {
+            ("image", (1, 3, 32, 32))
+        }
+        assert any(spec.name == "logits" for layer in found for spec in layer.outputs)

@@ -75,10 +75,7 @@ def line(name: str, inputs: list, constants: list, outputs: list, nodes: list[st
 
 
 def expected(found: tuple[str, str, list[int]]) -> Operand:
-    size = 1
-    for extent in found[2]:
-        size *= extent
-    return Operand(found[0], WORDS[found[1]], size)
+    return Operand(found[0], WORDS[found[1]], tuple(found[2]))
 
 
 lists = st.lists(operands, max_size=3)
@@ -106,7 +103,7 @@ class TestParsing:
     def test_as_tensorrt_rtx_writes(self) -> None:
         cast, convolution, shapes = parse_layers(RTX)
         assert cast.nodes == ("graph_input_cast0", "encoder.0.0", "node_relu")
-        assert cast.inputs == (Operand("image", "fp32", 3072),)
+        assert cast.inputs == (Operand("image", "fp32", (1, 3, 32, 32)),)
         assert [(o.type, o.size) for o in convolution.constants] == [("fp16", 576), ("fp32", 1)]
         assert (convolution.kind, compute(convolution)) == ("correlation", "fp16")
         assert shapes == EngineLayer("__mye18_0_myl0_2", "shape_call", (), (), (), ())
@@ -126,8 +123,8 @@ def layer(inputs: list[str], constants: list[tuple[str, int]], kind: str = "corr
     return EngineLayer(
         "layer",
         kind,
-        tuple(Operand(f"in{n}", word, 100) for n, word in enumerate(inputs)),
-        tuple(Operand(f"c{n}", word, size) for n, (word, size) in enumerate(constants)),
+        tuple(Operand(f"in{n}", word, (100,)) for n, word in enumerate(inputs)),
+        tuple(Operand(f"c{n}", word, (size,)) for n, (word, size) in enumerate(constants)),
         (),
         ("product",),
     )
