@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,15 +26,21 @@ class Range:
     high: float
 
 
+Code = Literal["uint8", "int8", "fp8"]
+"""The type of codes; "fp8" is E4M3 without infinity (Micikevicius et al. 2022, arXiv:2209.05433)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The codes that a range is spread over: `levels` of them, at equal steps, zero among them.
+    """The codes that a range is spread over: `levels` of them, zero among them.
 
-    The step is (high − low) / (levels − 1). Affine ranges contain 0; symmetric ones are −t … t.
+    Integers are at equal steps of (high − low) / (levels − 1). Those of fp8 are denser near zero; observers take
+    them as if they were not. Affine ranges contain 0; symmetric ones are −t … t.
     """
 
     symmetric: bool
     levels: int
+    code: Code
 
     def range(self, low: float, high: float) -> Range:
         """The range of this target that holds low … high and zero, and no more than it must."""
@@ -49,9 +56,11 @@ class Target:
         return self.range(max(low, least), min(high, most))
 
 
-AFFINE_UINT8 = Target(symmetric=False, levels=256)
-SYMMETRIC_INT8 = Target(symmetric=True, levels=255)
+AFFINE_UINT8 = Target(symmetric=False, levels=256, code="uint8")
+SYMMETRIC_INT8 = Target(symmetric=True, levels=255, code="int8")
 """−127 … 127, zero point 0."""
+E4M3 = Target(symmetric=True, levels=253, code="fp8")
+"""−448 … 448, no zero point."""
 
 Observer = Callable[[TensorStatistics, Target], Range]
 """Raises `InputError` where the statistics are of no value, or of one that is NaN or infinite."""

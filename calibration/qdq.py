@@ -2,7 +2,9 @@
 
     q = clip(round(x / scale) + zero_point, lowest, highest)        x̂ = (q − zero_point)·scale
 
-(Jacob et al. 2018, arXiv:1712.05877.)
+(Jacob et al. 2018, arXiv:1712.05877.) With fp8 codes q is the nearest E4M3 number to x / scale, and there is no zero
+point: where a Relu stands in front of one with a zero point, ONNX Runtime 1.32 takes 0 for the lowest code, as that of
+uint8 is, and drops the Relu.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from visiondeploy.calibration.placement import makes_no_value, node_names, obser
 from visiondeploy.calibration.rewrite import rewrite
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.types import Array
+
+LARGEST_E4M3 = 448
+OUTPUT_DTYPE = 21
+"""The operator set since which QuantizeLinear names the type of its codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ def quantise(
     writer.quantise_activations(placement.tensors)
     writer.quantise_weights(frozenset(placement.int8))
     writer.finish()
+    if scheme.target.code == "fp8":
+        # The type of codes without a zero point is an attribute since then; nothing else that we write differs.
+        for opset in result.opset_import:
+            opset.version = max(opset.version, OUTPUT_DTYPE) if opset.domain in {"", "ai.onnx"} else opset.version
+        result.ir_version = max(result.ir_version, 10)
     return Quantised(result, placement.int8, placement.left_in_float)
 
 
@@ -67,7 +78,8 @@ class _Writer:
         self.index = GraphIndex(graph)
         self.ranges = ranges
         self.scheme = scheme
-        self.top = 2 ** (weight_bits - 1) - 1
+        self.fp8 = scheme.target.code == "fp8"
+        self.top = LARGEST_E4M3 if self.fp8 else 2 ** (weight_bits - 1) - 1
         self.known = frozenset(ranges)
         self.quantised: frozenset[str] = frozenset()
         self.scales: dict[str, float] = {}
@@ -83,10 +95,15 @@ class _Writer:
             self.scales[tensor] = scale
             prefix = f"{tensor}/quantised"
             self.constants[f"{prefix}/scale"] = np.asarray(scale, dtype=np.float32)
-            self.constants[f"{prefix}/zero_point"] = zero_point
-            parameters = [f"{prefix}/scale", f"{prefix}/zero_point"]
+            parameters = [f"{prefix}/scale"]
+            if not self.fp8:
+                self.constants[f"{prefix}/zero_point"] = zero_point
+                parameters.append(f"{prefix}/zero_point")
+            coder = helper.make_node("QuantizeLinear", [tensor, *parameters], [prefix], name=f"{prefix}/Q")
+            if self.fp8:
+                coder.attribute.append(helper.make_attribute("output_dtype", onnx.TensorProto.FLOAT8E4M3FN))
             self.after[tensor] = [
-                helper.make_node("QuantizeLinear", [tensor, *parameters], [prefix], name=f"{prefix}/Q"),
+                coder,
                 helper.make_node("DequantizeLinear", [prefix, *parameters], [f"{prefix}/value"], name=f"{prefix}/DQ"),
             ]
 
@@ -114,7 +131,7 @@ class _Writer:
             scale = np.maximum(scale, np.abs(bias) / (activation * 2**30))
         scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
         shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
-        codes = np.clip(np.rint(weight / scale.reshape(shape)), -self.top, self.top).astype(np.int8)
+        codes = self._coded(np.clip(weight / scale.reshape(shape), -self.top, self.top))
         prefix = f"{node.name}/weight"
         nodes = [self._dequantise(prefix, codes, scale, axis)]
         node.input[1] = f"{prefix}/value"
@@ -127,11 +144,21 @@ class _Writer:
             node.input[2] = f"{prefix}/value"
         self.before[node.name] = nodes
 
+    def _coded(self, values: Array) -> Array:
+        """The nearest codes to values in units of the scale, which are in their range."""
+        if self.fp8:
+            import ml_dtypes
+
+            return values.astype(ml_dtypes.float8_e4m3fn)
+        return np.rint(values).astype(np.int8)
+
     def _dequantise(self, prefix: str, codes: Array, scale: Array, axis: int) -> onnx.NodeProto:
         self.constants[prefix] = codes
         self.constants[f"{prefix}/scale"] = scale
-        self.constants[f"{prefix}/zero_point"] = np.zeros(scale.shape, dtype=codes.dtype)
-        inputs = [prefix, f"{prefix}/scale", f"{prefix}/zero_point"]
+        inputs = [prefix, f"{prefix}/scale"]
+        if not self.fp8:
+            self.constants[f"{prefix}/zero_point"] = np.zeros(scale.shape, dtype=codes.dtype)
+            inputs.append(f"{prefix}/zero_point")
         return helper.make_node("DequantizeLinear", inputs, [f"{prefix}/value"], name=f"{prefix}/DQ", axis=axis)
 
     def finish(self) -> None:
@@ -156,6 +183,8 @@ def _parameters(seen: Range, target: Target) -> tuple[float, Array]:
     code = np.int8 if target.symmetric else np.uint8
     if found.high - found.low <= 0:
         return 1.0, np.asarray(0, dtype=code)
+    if target.code == "fp8":
+        return float(np.float32(found.high / LARGEST_E4M3)), np.asarray(0, dtype=code)
     scale = float(np.float32((found.high - found.low) / (target.levels - 1)))
     zero_point = 0 if target.symmetric else np.clip(np.rint(-found.low / scale), 0, target.levels - 1)
     return scale, np.asarray(zero_point, dtype=code)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from visiondeploy.calibration.observers import Range, Target
+from visiondeploy.calibration.observers import Code, Range, Target
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
 
@@ -54,7 +54,7 @@ class Ranges(_Part):
     network: NetworkKey
     data: CalibrationData
     observer: str
-    codes: Literal["uint8", "int8"]
+    codes: Code
     channel_scales: dict[str, tuple[Annotated[float, Field(gt=0)], ...]] = {}
     seen: dict[str, tuple[float, float]] = {}
     ranges: dict[str, tuple[float, float]]
@@ -96,16 +96,11 @@ class Ranges(_Part):
             "of the same weights exported otherwise": self.network.graph != key.graph,
             "of other preprocessing": self.network.preprocessing != key.preprocessing,
             f"from the observer {self.observer}, not {observer}": observer not in {"auto", self.observer},
-            f"for {self.codes} codes, not {codes_of(target)}": self.codes != codes_of(target),
+            f"for {self.codes} codes, not {target.code}": self.codes != target.code,
         }
         for difference, there in differences.items():
             if there:
                 raise InputError(f"{origin} holds ranges {difference}: calibrate anew, without calibration.ranges.")
-
-
-def codes_of(target: Target) -> Literal["uint8", "int8"]:
-    """The type of the codes that a target stands for."""
-    return "int8" if target.symmetric else "uint8"
 
 
 def parse_ranges(text: bytes | str, origin: str) -> Ranges:

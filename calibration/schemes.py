@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visiondeploy.calibration.observers import AFFINE_UINT8, SYMMETRIC_INT8, Target
+from visiondeploy.calibration.observers import AFFINE_UINT8, E4M3, SYMMETRIC_INT8, Target
 from visiondeploy.errors import unknown_name
 
 
@@ -15,7 +15,7 @@ from visiondeploy.errors import unknown_name
 class Scheme:
     """What is quantised, and to which codes.
 
-    `target`           codes of activations; weights are always symmetric int8 by output channel
+    `target`           codes of activations; weights are symmetric int8 by output channel, or E4M3 where these are
     `products`         operators with a constant weight that the runtime computes in integers
     `between`          operators that it runs on integers where what they read and write is quantised
     `rounded_results`  whether a product runs in integers only where its result is quantised too; a runtime
@@ -56,6 +56,8 @@ SCHEMES: dict[str, Scheme] = {
     ),
     # TensorRT's parser takes no int32 bias, no uint8 and no zero point; it moves Q/DQ over pooling by itself.
     "tensorrt": Scheme(SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),
+    # TensorRT from SM89 on. TensorRT-RTX 1.7 takes fp8 for convolutions where int8 is taken.
+    "tensorrt-fp8": Scheme(E4M3, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),
 }
 
 

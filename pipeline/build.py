@@ -68,7 +68,7 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     if until not in {"train", "export"}:
         ready = Precise(ledger).precise(tuned, exported)
         for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
-            scheme = f"-{plan.scheme(backend)}" if recipe.precision is Precision.INT8 else ""
+            scheme = f"-{plan.scheme(backend)}" if recipe.precision.quantised else ""
             places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
     if until in {"compile", "measure"}:
         wrapping = Wrapping(ledger)

@@ -1,4 +1,4 @@
-"""The stages of int8: which images, what they show of the graph, the Q/DQ of each scheme, and what stays in float.
+"""The stages of int8 and fp8: which images, what they show of the graph, the Q/DQ of each scheme, what stays in float.
 
 sample ─► observe ─► quantise, once a scheme ─► mix, where a limit is to be held by layers in float
 """
@@ -45,7 +45,9 @@ class Int8:
             found = self._quantise(scheme)
             if recipe.calibration.mixed and self.ledger.trained:
                 found = self._mix(scheme, found)
-            self.ledger.check(f"parity int8 {scheme}", found, "onnx", recipe.limits.quantise_sqnr_db, pixels=True)
+            self.ledger.check(
+                f"parity {recipe.precision} {scheme}", found, "onnx", recipe.limits.quantise_sqnr_db, pixels=True
+            )
             made[scheme] = found
         return made
 

@@ -85,10 +85,10 @@ class Place:
         """The ONNX stage with the network alone that is in it; None where that depends on a backend that is unknown."""
         if self.engine is None:
             return self.name.removesuffix(f"-{self.spec.io}")
-        if self.engine.precision is not Precision.INT8:
+        if not self.engine.precision.quantised:
             return f"onnx-{self.engine.precision}"
         backend = BACKENDS.get(self.engine.backend)
-        return None if backend is None else f"onnx-int8-{Plan(self.build.recipe).scheme(backend)}"
+        return None if backend is None else f"onnx-{self.engine.precision}-{Plan(self.build.recipe).scheme(backend)}"
 
     @property
     def source(self) -> str | None:

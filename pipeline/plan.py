@@ -62,7 +62,9 @@ class Plan:
         if self.recipe.calibration.observer != "auto":
             observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
-            scheme_of(self.recipe.calibration.scheme)
+            self._check_scheme(self.recipe.calibration.scheme)
+        if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
+            raise UsageError("calibration.adaround rounds to integers, and the precision is fp8: leave it away.")
         if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
             raise UsageError(
                 f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
@@ -82,6 +84,14 @@ class Plan:
             backend.heed(self.recipe)
         if self.serves:
             _ = self.served_task
+
+    def _check_scheme(self, name: str) -> None:
+        fp8 = scheme_of(name).target.code == "fp8"
+        if self.recipe.precision.quantised and fp8 != (self.recipe.precision is Precision.FP8):
+            raise UsageError(
+                f"calibration.scheme '{name}' is for {'fp8' if fp8 else 'int8'}, and the precision is "
+                f"{self.recipe.precision}: leave the scheme away."
+            )
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -259,7 +269,10 @@ class Plan:
     def scheme(self, backend: Backend) -> str:
         """The name of the Q/DQ scheme that a backend gets: what the recipe says, or what the backend names."""
         wanted = self.recipe.calibration.scheme
-        return (backend.scheme or "cpu") if wanted == "auto" else wanted
+        if wanted != "auto":
+            return wanted
+        name = backend.scheme or "cpu"
+        return f"{name}-fp8" if self.recipe.precision is Precision.FP8 else name
 
     @cached_property
     def codes(self) -> tuple[int, bool]:

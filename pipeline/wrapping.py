@@ -14,7 +14,6 @@ from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.stages import wrap
 from visiondeploy.pipeline.stages.measure import BASELINE
 from visiondeploy.pipeline.store import Artifact, Step, tool_versions
-from visiondeploy.types import Precision
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Wrapping:
         if kind != "onnx":
             return f"{kind}-{io}"
         precision = plan.recipe.precision
-        scheme = f"-{plan.scheme(BACKENDS[backend])}" if precision is Precision.INT8 else ""
+        scheme = f"-{plan.scheme(BACKENDS[backend])}" if precision.quantised else ""
         return f"onnx-{precision}{scheme}-{io}"
 
     def _wrap(self, source: Artifact, kind: Source, place: str) -> Artifact:

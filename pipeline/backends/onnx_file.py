@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import onnx
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-NAMES = {1: "fp32", 10: "fp16", 16: "bf16", 3: "int8", 2: "int8"}
-_INT8 = "int8"
+NAMES = {1: "fp32", 10: "fp16", 16: "bf16", 3: "int8", 2: "int8", 17: "fp8"}
+_CODES = ("int8", "fp8")
 _UINT8 = 2
 """What QuantizeLinear makes where no zero point says otherwise."""
 
@@ -65,9 +65,9 @@ class _Types:
         self._inferred: dict[str, int] | None = None
 
     def computed(self, node: onnx.NodeProto) -> str | None:
-        """Integers where both factors come from codes, else the type of the first factor."""
+        """That of the codes where both factors come from codes of one type, else the type of the first factor."""
         first, second = (self._codes(name) for name in node.input[:2])
-        return _INT8 if first == second == _INT8 else self._name(self._type(node.input[0]))
+        return first if first == second and first in _CODES else self._name(self._type(node.input[0]))
 
     def stored(self, tensor: str) -> str | None:
         """The type of the constant behind a tensor; None where there is none."""
@@ -84,7 +84,9 @@ class _Types:
         if maker is None or maker.op_type != "DequantizeLinear":
             return None
         point = maker.input[2] if len(maker.input) > 2 else ""
-        return self._name(self._constants.get(maker.input[0]) or self._constants.get(point) or _UINT8)
+        coder = self._makers.get(maker.input[0])
+        named = next((a.i for a in coder.attribute if a.name == "output_dtype"), 0) if coder is not None else 0
+        return self._name(self._constants.get(maker.input[0]) or self._constants.get(point) or named or _UINT8)
 
     def _type(self, tensor: str) -> int | None:
         found = self._constants.get(tensor) or self._declared.get(tensor)

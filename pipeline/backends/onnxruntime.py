@@ -38,7 +38,7 @@ class OnnxRuntimeBackend(HostBackend):
 
     name = "onnxruntime"
     source: Source = "onnx"
-    precisions = frozenset(Precision)
+    precisions = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
     scheme = "cpu-onnxruntime"
     packages = ("onnxruntime",)
 

@@ -31,7 +31,7 @@ class OpenVinoBackend(HostBackend):
 
     name = "openvino"
     source: Source = "onnx"
-    precisions = frozenset(Precision)
+    precisions = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
     scheme = "cpu"
     packages = ("openvino",)
 

@@ -73,7 +73,7 @@ def recipe_options(command: Command) -> Command:
 
 
 PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option("--precision", metavar="P", help="fp32, fp16 or int8."),
+    click.option("--precision", metavar="P", help="fp32, fp16, int8, or fp8 (TensorRT)."),
     click.option("--backend", metavar="NAME", help='A backend, or "auto": the fastest that passes parity.'),
     click.option(
         "--max-drop",

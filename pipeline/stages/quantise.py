@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from visiondeploy.benchmarks.agreement import AgreementMeter
 from visiondeploy.calibration.observation import Observation
-from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges, codes_of
+from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.pipeline.stages import parity
@@ -76,7 +76,7 @@ def quantise(
         network=key,
         data=data,
         observer=found.observer,
-        codes=codes_of(scheme.target),
+        codes=scheme.target.code,
         channel_scales={tensor: tuple(scale.tolist()) for tensor, scale in found.scales.items()},
         seen=dict(found.seen),
         ranges={tensor: (span.low, span.high) for tensor, span in found.ranges.items()},

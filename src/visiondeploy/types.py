@@ -36,6 +36,12 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+    FP8 = "fp8"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether values are codes of eight bits, with scales from calibration."""
+        return self in {Precision.INT8, Precision.FP8}
 
 
 class Status(StrEnum):

@@ -69,7 +69,8 @@ class TestEveryScheme:
     def test_the_graph_computes_nearly_what_the_float_graph_does(self, network, scheme, tmp_path) -> None:
         model = NETWORKS[network][0]()
         float_, int8 = saved(model, tmp_path / "a"), saved(quantised(model, scheme).model, tmp_path / "b")
-        assert compared(float_, int8).sqnr_db > 25
+        # E4M3 has three bits behind the leading one.
+        assert compared(float_, int8).sqnr_db > (20 if SCHEMES[scheme].target.code == "fp8" else 25)
 
     @pytest.mark.parametrize("scheme", SCHEMES)
     def test_a_convolution_is_kept_in_float_where_that_is_asked_for(self, network, scheme) -> None:

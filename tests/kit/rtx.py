@@ -51,7 +51,7 @@ def save(model: onnx.ModelProto, precision: Precision, folder: Path) -> Path:
     if precision is Precision.FP16:
         convert(source, PixelTask(), FEEDS, FEEDS, 1, made)
         return made
-    scheme = SCHEMES["tensorrt"]
+    scheme = SCHEMES["tensorrt-fp8" if precision is Precision.FP8 else "tensorrt"]
     statistics = observe(model, tensors_to_observe(model), FEEDS, threads=1)
     ranges = {name: min_max(found, scheme.target) for name, found in statistics.items()}
     onnx.save_model(quantise(model, ranges, scheme, 8).model, made / "model.onnx")

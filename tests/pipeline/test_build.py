@@ -25,6 +25,7 @@ from visiondeploy.errors import (
 )
 from visiondeploy.models.checkpoint import new_network, save_network
 from visiondeploy.models.data.table import open_dataset
+from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
@@ -38,7 +39,11 @@ MEASURED = [
     ("int8", "auto"),
     ("fp32", "pytorch"),
 ]
-COMPILED = [(precision, backend) for precision in Precision for backend in ("onnxruntime", "openvino")]
+COMPILED = [
+    (precision, backend)
+    for backend in ("onnxruntime", "openvino")
+    for precision in sorted(BACKENDS[backend].precisions)
+]
 COMPILED.append((Precision.FP32, "torchscript"))
 ENGINES = {"auto": ["openvino", "onnxruntime"]}
 
@@ -154,6 +159,11 @@ class TestWhatComesOut:
         points = {t.data_type for t in graph.initializer if t.name.endswith("zero_point")}
         assert points == {onnx.TensorProto.INT8}
         assert built.record.engines[0].backend == "onnxruntime"
+
+    @pytest.mark.parametrize(("scheme", "precision"), [("tensorrt-fp8", "int8"), ("tensorrt", "fp8")])
+    def test_a_scheme_of_another_precision_is_said(self, house, scheme, precision) -> None:
+        with pytest.raises(UsageError, match=rf"'{scheme}' is for (fp8|int8), and the precision is {precision}: leave"):
+            house.build(f"calibration.scheme={scheme}", *overrides(precision, "auto"))
 
     def test_a_scheme_that_does_not_exist_is_said(self, house) -> None:
         with pytest.raises(UsageError, match="no scheme 'tensort': did you mean 'tensorrt'"):

@@ -94,7 +94,7 @@ class TensorRtBackend:
                 raise UsageError(
                     f"engine.{axis} is for a graph whose size is free: set export.dynamic_size, or leave it away."
                 )
-        targets = self._targets(settings)
+        targets = self._targets(settings, fp8=recipe.precision is Precision.FP8)
         if TURING in targets[:-1] and recipe.precision is Precision.INT8 and not settings.allow_fallback:
             # Measured: all convolutions of such an engine are in fp32, also on the others.
             raise UsageError(
@@ -108,7 +108,8 @@ class TensorRtBackend:
         from visiondeploy.pipeline.backends.tensorrt.builder import build
 
         device = None if self.flavour.ahead_of_time else _device()
-        targets = self._targets(settings)
+        # What the graph asks for decides: the settings do not say.
+        targets = self._targets(settings, fp8=any(p.wanted == Precision.FP8 for p in products(source / MODEL)))
         plan = build(self.flavour, source / MODEL, settings, targets)
         (folder / PLAN).write_bytes(plan.data)
         sidecar = self._describe(source, folder, plan, settings, targets, device)
@@ -161,8 +162,8 @@ class TensorRtBackend:
             )
         return tuple(found)
 
-    def _targets(self, settings: EngineSettings) -> tuple[str, ...]:
-        return targets_of(settings.targets) if self.flavour.ahead_of_time else ()
+    def _targets(self, settings: EngineSettings, *, fp8: bool) -> tuple[str, ...]:
+        return targets_of(settings.targets, fp8=fp8) if self.flavour.ahead_of_time else ()
 
     def _kept(self, settings: EngineSettings) -> dict[str, Any]:
         """What decides the bytes, besides the targets."""

@@ -22,6 +22,9 @@ TURING = "sm_75"
 PORTABLE = tuple(name for name in TARGETS if name != TURING)
 """What an engine is for where nothing is named. Turing makes the others of one engine as slow as it is itself."""
 
+FLOAT8 = ("sm_89", "sm_120", "sm_121")
+"""The targets that multiply fp8, and what an engine in it is for where nothing is named."""
+
 _ELSEWHERE = {
     "sm_70": "Volta",
     "sm_87": "Jetson Orin",
@@ -33,13 +36,20 @@ _ELSEWHERE = {
 """GPUs that exist, and that TensorRT-RTX does not build for."""
 
 
-def targets_of(wanted: Iterable[str]) -> tuple[str, ...]:
-    """The targets by their names ("sm_86", "SM86" and "8.6" are one), sorted, each once; `PORTABLE` for none.
+def targets_of(wanted: Iterable[str], *, fp8: bool = False) -> tuple[str, ...]:
+    """The targets by their names ("sm_86", "SM86" and "8.6" are one), sorted, each once.
 
-    Raises `UsageError` for what is no GPU, `EnvironmentMismatch` for one that TensorRT-RTX does not build for.
+    `PORTABLE` stands for none, with `fp8` those of `FLOAT8`. Raises `UsageError` for what is no GPU,
+    `EnvironmentMismatch` for one that TensorRT-RTX does not build for, or that multiplies no fp8 where that is wanted.
     """
-    found = {_checked(name) for name in wanted}
-    return tuple(sorted(found, key=_number)) or PORTABLE
+    found = tuple(sorted({_checked(name) for name in wanted}, key=_number)) or (FLOAT8 if fp8 else PORTABLE)
+    for target in found if fp8 else ():
+        if target not in FLOAT8:
+            raise EnvironmentMismatch(
+                f"{target} ({TARGETS[target]}) multiplies no fp8, only {', '.join(FLOAT8)} do: leave it away, or "
+                "choose --precision int8 or fp16."
+            )
+    return found
 
 
 def target_of(capability: tuple[int, int]) -> str:

@@ -33,14 +33,14 @@ def test_of_a_network_in_one_precision(network, precision, tmp_path) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("build", [graphs.unet, graphs.mixed])
-def test_of_a_scheme_those_are_int8_that_it_lists(scheme, build, tmp_path) -> None:
+def test_of_a_scheme_those_are_in_codes_that_it_lists(scheme, build, tmp_path) -> None:
     """What is read from the graph is what the quantiser says that it did."""
     model, chosen = build(), SCHEMES[scheme]
     statistics = observe(model, tensors_to_observe(model), FEEDS, threads=1)
     result = quantise(model, {n: min_max(f, chosen.target) for n, f in statistics.items()}, chosen, 7)
     onnx.save_model(result.model, tmp_path / "model.onnx")
-    found = products(tmp_path / "model.onnx")
-    assert {product.name for product in found if product.wanted == "int8"} == set(result.int8)
+    found, kind = products(tmp_path / "model.onnx"), "fp8" if chosen.target.code == "fp8" else "int8"
+    assert {product.name for product in found if product.wanted == kind} == set(result.int8)
     assert Counter(product.wanted for product in found)["fp32"] == len(result.left_in_float)
 
 

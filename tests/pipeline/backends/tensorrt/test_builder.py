@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from visiondeploy.pipeline.backends.onnx_file import products
 from visiondeploy.pipeline.backends.tensorrt.builder import Plan, build, plain
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT_RTX
 from visiondeploy.pipeline.backends.tensorrt.layers import parse_layers, realise
-from visiondeploy.pipeline.backends.tensorrt.targets import TARGETS
+from visiondeploy.pipeline.backends.tensorrt.targets import FLOAT8, TARGETS
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Layer, Precision, TensorSpec
 
@@ -63,6 +64,11 @@ def built(model: Path, *targets: str, **settings: object) -> Plan:
     return build(TENSORRT_RTX, model, EngineSettings(**settings), targets or AMPERE)
 
 
+def fitting(precision: Precision) -> tuple[str, ...]:
+    """GPUs that compute in a precision."""
+    return ("sm_89",) if precision is Precision.FP8 else AMPERE
+
+
 def layers(model: Path, plan: Plan) -> list[Layer]:
     return realise(products(model), parse_layers(plan.report), "cuda", tf32=False)
 
@@ -78,20 +84,29 @@ def matmul(folder: Path) -> Path:
 
 
 class TestTypes:
-    @pytest.mark.parametrize("precision", Precision)
-    @pytest.mark.parametrize("network", NETWORKS)
+    @pytest.mark.parametrize(
+        ("network", "precision"), [pair for pair in product(NETWORKS, Precision) if pair != ("style", Precision.FP8)]
+    )
     def test_each_product_is_in_the_type_of_its_graph(self, sources, network, precision) -> None:
         model = sources(network, precision)
-        plan = built(model)
+        plan = built(model, *fitting(precision))
         convolutions, transposed = CONVOLUTIONS[network]
         wanted = Counter({("Conv", precision.value): convolutions})
         if transposed:
             # The scheme leaves them in float: TensorRT has no integer one.
-            wanted["ConvTranspose", "fp32" if precision is Precision.INT8 else precision.value] = transposed
+            wanted["ConvTranspose", "fp32" if precision.quantised else precision.value] = transposed
         found = layers(model, plan)
         assert Counter((layer.kind, layer.compute) for layer in found) == wanted
         assert not [layer for layer in found if layer.fell_back]
         assert plan.data.startswith(b"vtrt")
+
+    def test_a_kernel_that_is_too_large_for_fp8_runs_in_fp32_and_that_is_seen(self, sources) -> None:
+        """9×9, of TensorRT-RTX 1.7.1: the first convolution and the last."""
+        model = sources("style", Precision.FP8)
+        found = layers(model, built(model, "sm_89"))
+        assert [(layer.name, layer.compute) for layer in found if layer.fell_back] == [
+            (layer.name, "fp32") for layer in (found[0], found[-1])
+        ]
 
     def test_instance_norm_stays_in_fp32(self, sources) -> None:
         plan = built(sources("style", Precision.FP16))
@@ -122,6 +137,12 @@ class TestTargets:
         found = layers(model, built(model, target))
         assert sum(layer.compute == "int8" for layer in found) == CONVOLUTIONS["unet"][0]
 
+    @pytest.mark.parametrize("target", FLOAT8)
+    def test_fp8_is_in_fp8_on_each(self, sources, target) -> None:
+        model = sources("unet", Precision.FP8)
+        found = layers(model, built(model, target))
+        assert sum(layer.compute == layer.wanted == "fp8" for layer in found) == CONVOLUTIONS["unet"][0]
+
     def test_engines_for_others_are_other_engines(self, sources) -> None:
         model = sources("unet")
         engines = [built(model, *targets).data for targets in (("sm_86",), ("sm_89",), ("sm_86", "sm_89"))]
@@ -142,7 +163,7 @@ class TestBytes:
     @pytest.mark.parametrize("precision", Precision)
     def test_are_the_same_when_it_is_built_again(self, sources, precision) -> None:
         model = sources("unet", precision)
-        assert built(model).data == built(model).data
+        assert built(model, *fitting(precision)).data == built(model, *fitting(precision)).data
 
     def test_do_not_depend_on_the_order_that_targets_have(self, sources) -> None:
         model = sources("unet")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visiondeploy.errors import EnvironmentMismatch, UsageError
-from visiondeploy.pipeline.backends.tensorrt.targets import PORTABLE, TARGETS, member_of, target_of, targets_of
+from visiondeploy.pipeline.backends.tensorrt.targets import FLOAT8, PORTABLE, TARGETS, member_of, target_of, targets_of
 
 names = st.sampled_from(list(TARGETS))
 
@@ -54,3 +54,12 @@ def test_an_unknown_one_is_told_what_exists(name, near) -> None:
 def test_no_text_does_worse_than_a_sentence(text) -> None:
     with contextlib.suppress(UsageError, EnvironmentMismatch):
         assert set(targets_of([text])) <= set(TARGETS)
+
+
+def test_fp8_is_for_gpus_that_multiply_it() -> None:
+    assert targets_of((), fp8=True) == FLOAT8
+    assert targets_of(["sm_120", "sm_89"], fp8=True) == ("sm_89", "sm_120")
+    with pytest.raises(
+        EnvironmentMismatch, match=r"^sm_86 \(Ampere: .*\) multiplies no fp8, only sm_89, sm_120, sm_121 do"
+    ):
+        targets_of(["sm_86"], fp8=True)
