@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from visiondeploy.calibration.codes import Codes, codes_of, convolutions_of, replace_constant
-from visiondeploy.calibration.graph import GraphIndex
+from visiondeploy.calibration.graph import GraphIndex, copy_of
 from visiondeploy.calibration.patches import Patches, patches_of
 from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import InputError
@@ -98,8 +98,7 @@ def adaround(
 
     if not samples:
         raise InputError("there is no sample to round weights with: give a list of at least one image's feeds.")
-    result = onnx.ModelProto()
-    result.CopyFrom(quantised)
+    result = copy_of(quantised)
     errors: dict[str, tuple[float, float]] = {}
     generator = np.random.default_rng(seed)
     before = torch.get_num_threads()

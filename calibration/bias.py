@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from visiondeploy.calibration.codes import codes_of, convolutions_of, replace_constant
-from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes, copy_of
 from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
@@ -54,8 +54,7 @@ def correct_biases(
 
     Raises `InputError` where there is no sample, or a mean is no finite number.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(quantised)
+    result = copy_of(quantised)
     changes: dict[str, float] = {}
     found = list(convolutions_of(fp32, result))
     float_index, index = GraphIndex(fp32.graph), GraphIndex(result.graph)

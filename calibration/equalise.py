@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from visiondeploy.calibration.codes import replace_constant
-from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes
+from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes, copy_of
 from visiondeploy.calibration.statistics import TensorStatistics
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
@@ -86,12 +86,14 @@ def equalising_scales(model: onnx.ModelProto, statistics: Mapping[str, TensorSta
 
 
 def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
-    """The graph with the channels of the tensors in `scales` divided by those; `model` is not changed.
+    """The graph with the channels of the tensors in `scales` divided by those: `model` itself where there are none.
 
-    Raises `InputError` where a tensor is not one of `tensors_to_equalise`, or has another number of channels.
+    `model` is not changed. Raises `InputError` where a tensor is not one of `tensors_to_equalise` or has another number
+    of channels.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    if not scales:
+        return model
+    result = copy_of(model)
     index = GraphIndex(result.graph)
     pairs = _pairs_at(index, scales)
     constants: dict[str, Array] = {}
@@ -108,7 +110,7 @@ def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelP
             constants[name] /= scale
     for name, value in constants.items():
         replace_constant(result.graph, name, value)
-    return result
+    return copy_of(result)
 
 
 def scaled_tensors(model: onnx.ModelProto, scales: Mapping[str, Array]) -> dict[str, Array]:

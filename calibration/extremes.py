@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from visiondeploy.calibration.graph import copy_of
 from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
@@ -21,8 +22,7 @@ def largest_values(model: onnx.ModelProto, samples: Iterable[Mapping[str, Array]
     The extremes are taken within the graph, so that no tensor leaves the runtime and memory is that of a plain run.
     Raises `InputError` where a tensor has a value that is not finite; the message names it.
     """
-    measured = onnx.ModelProto()
-    measured.CopyFrom(model)
+    measured = copy_of(model)
     wanted: list[str] = []
     for tensor in _floats(model):
         for kind in ("ReduceMax", "ReduceMin"):

@@ -65,6 +65,13 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of its own, in as much memory as it needs: a message keeps that of all that was ever taken out of it."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    return made
+
+
 def rebuild(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], constants: Mapping[str, Array]) -> None:
     """Give a graph other nodes, in topological order, and more constants; what nobody reads or makes then goes."""
     # Copies first: the nodes may well be those of the graph, which go when it is emptied.

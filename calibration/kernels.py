@@ -16,15 +16,14 @@ import onnx
 from onnx import helper
 
 from visiondeploy.calibration.codes import replace_constant
-from visiondeploy.calibration.graph import GraphIndex, attributes
+from visiondeploy.calibration.graph import GraphIndex, attributes, copy_of
 
 
 def crop_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model`, its shapes inferred, in which the rows and columns at the edges of kernels are gone that
     only read padding. What has a free size, or a weight that others read, stays. `model` is not changed.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     index = GraphIndex(result.graph)
     changed: set[str] = set()
     for node in result.graph.node:

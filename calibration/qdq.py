@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from visiondeploy.calibration.graph import GraphIndex, rebuild
+from visiondeploy.calibration.graph import GraphIndex, copy_of, rebuild
 from visiondeploy.calibration.observers import Range, Target
 from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place
 from visiondeploy.calibration.rewrite import rewrite
@@ -51,8 +51,7 @@ def quantise(
     `weight_bits` is 7 for CPUs whose 8-bit products saturate when two are added in 16 bits (x86 without
     VNNI: 2·255·127 > 2¹⁵−1, while 2·255·63 fits), else 8.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     for node, name in zip(result.graph.node, node_names(model.graph), strict=True):
         node.name = name
     if scheme.rewritten:
@@ -67,7 +66,8 @@ def quantise(
         for opset in result.opset_import:
             opset.version = max(opset.version, OUTPUT_DTYPE) if opset.domain in {"", "ai.onnx"} else opset.version
         result.ir_version = max(result.ir_version, 10)
-    return Quantised(result, placement.int8, placement.left_in_float)
+    # Less the float weights.
+    return Quantised(copy_of(result), placement.int8, placement.left_in_float)
 
 
 class _Writer:

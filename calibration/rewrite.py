@@ -25,14 +25,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from visiondeploy.calibration.graph import GraphIndex, attributes, rebuild
+from visiondeploy.calibration.graph import GraphIndex, attributes, copy_of, rebuild
 from visiondeploy.types import Array
 
 
 def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` with every match rewritten; nodes and results keep their names. `model` is not changed."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     index = GraphIndex(graph)
     nodes: list[onnx.NodeProto] = []

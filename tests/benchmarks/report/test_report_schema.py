@@ -114,7 +114,7 @@ class TestJson:
             ('{"schema": "visiondeploy.report/2"}', "of version '2', this visiondeploy reads '1'"),
             ('{"schema": ["visiondeploy.report/1"]}', "is not a report of visiondeploy"),
             (f'{{"schema": "{SCHEMA}"}}', r"environment: Field required \(and 2 more\)"),
-            (CONTRACT.replace('"fp32"', '"fp8"'), r"rows\.0\.precision"),
+            (CONTRACT.replace('"fp32"', '"fp7"'), r"rows\.0\.precision"),
             (CONTRACT.replace('"delta": 0.0', '"delta": 0.1'), r"rows\.0\.quality: delta is value - baseline"),
             (CONTRACT.replace('"p50": 1.0', '"p50": 1e999'), r"rows\.0\.latency_ms\.p50"),
         ],

@@ -80,7 +80,11 @@ BAD = {
     "neither model nor recipe": (["build"], 2, "neither --model nor --recipe was given"),
     "both": ([*BUILD_UNET, "--recipe", "x.toml"], 2, "--model and --recipe were both given"),
     "backend": ([*BUILD_UNET, "--backend", "tensort"], 2, "no backend 'tensort'"),
-    "precision": ([*BUILD_UNET, "--precision", "fp61"], 2, "expected one of fp32, fp16, int8: did you mean 'fp16'"),
+    "precision": (
+        [*BUILD_UNET, "--precision", "fp61"],
+        2,
+        "expected one of fp32, fp16, int8, fp8: did you mean 'fp16'",
+    ),
     "inputs and outputs": ([*BUILD_UNET, "--io", "uint9"], 2, "expected one of float32, uint8: did you mean 'uint8'"),
     "inputs and outputs of compile": (["compile", *BUILD_UNET[1:], "--io", "int8"], 2, "export.io is 'int8', expected"),
     "precision of the backend": (
