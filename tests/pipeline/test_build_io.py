@@ -48,7 +48,7 @@ def given(checkpoint) -> tuple[str, ...]:
     return (f"model.checkpoint={checkpoint}", "limits.agreement=0", "limits.max_drop=100", RAW)
 
 
-@pytest.mark.parametrize("precision", map(Precision, PLACES))
+@pytest.mark.parametrize("precision", [*map(Precision, PLACES)])
 class TestWhatComesOut:
     def test_rows_of_the_baseline_and_each_engine(self, room, given, precision) -> None:
         report = room.build(*given, f"precision={precision}").report
