@@ -12,7 +12,7 @@ from visiondeploy.pipeline.backends.inside import LayerDetail, Shapes
 from visiondeploy.pipeline.backends.onnx_file import products, stored_types
 from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice, find_device
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
-from visiondeploy.pipeline.backends.tensorrt.layers import Operand, compute, owners, parse_layers, realise
+from visiondeploy.pipeline.backends.tensorrt.layers import Operand, owners, parse_layers, realise, widest
 from visiondeploy.pipeline.backends.tensorrt.sidecar import (
     PLAN,
     SIDECAR,
@@ -155,7 +155,9 @@ class TensorRtBackend:
                     kind=layer.kind,
                     inputs=_specs(layer.inputs),
                     outputs=_specs(layer.outputs),
-                    compute=product.compute if product else layer.compute,
+                    compute=product.compute
+                    if product
+                    else widest(port.dtype for port in layer.inputs or layer.outputs),
                     provider="cuda",
                     fused=tuple(node for node in layer.nodes if node != name),
                 )
@@ -201,7 +203,6 @@ class TensorRtBackend:
                 LayerTypes(
                     name=layer.name,
                     kind=layer.kind,
-                    compute=compute(layer),
                     nodes=tuple(node for node in layer.nodes if owned[node] == place),
                     inputs=_ports(layer.inputs),
                     constants=_ports(layer.constants),

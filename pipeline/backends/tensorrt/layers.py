@@ -122,8 +122,8 @@ def realise(products: Iterable[Product], layers: Sequence[EngineLayer], provider
         named = by_node.get(product.name, [])
         # What was written around a product names it, too; if nothing else does, it is the product.
         kinds = {compute(layer) for layer in [x for x in named if x.kind != _GENERATED] or named}
-        widest = max(kinds, key=_width, default=UNKNOWN)
-        computed = "tf32" if tf32 and widest == "fp32" else widest
+        computed = widest(kinds)
+        computed = "tf32" if tf32 and computed == "fp32" else computed
         found.append(Layer(product.name, product.kind, computed, provider, product.wanted))
     return found
 
@@ -152,8 +152,13 @@ def compute(layer: EngineLayer) -> str:
         (c.type for c in sorted(layer.constants, key=lambda c: -c.size) if c.size > 1 or len(layer.inputs) < 2), None
     )
     if weights is None or weights == UNKNOWN or (weights in {"int8", "fp8"} and read and weights not in read):
-        return max(read, key=_width, default=UNKNOWN)
+        return widest(read)
     return weights
+
+
+def widest(kinds: Iterable[str]) -> str:
+    """The type that holds most of some; `UNKNOWN` of none."""
+    return max(kinds, key=_width, default=UNKNOWN)
 
 
 def _width(kind: str) -> int:

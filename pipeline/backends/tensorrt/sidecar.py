@@ -53,12 +53,11 @@ class ProfileRecord(_Part):
 class LayerTypes(_Part):
     """A layer of the engine: what TensorRT calls it, the ONNX nodes that it computes, what it reads and writes.
 
-    `compute` is the type of its arithmetic. The types here are "int8", "fp16" and so on.
+    The types here are "int8", "fp16" and so on.
     """
 
     name: str
     kind: str
-    compute: str
     nodes: tuple[str, ...]
     inputs: tuple[Port, ...]
     constants: tuple[Port, ...]
