@@ -56,6 +56,10 @@ SCHEMES: dict[str, Scheme] = {
     ),
     # TensorRT's parser takes no int32 bias, no uint8 and no zero point; it moves Q/DQ over pooling by itself.
     "tensorrt": Scheme(SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),
+    # The same with a pair on each branch of a skip, too, so that a Concat moves codes: a GPU has to say which is faster.
+    "tensorrt-branches": Scheme(
+        SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset({"Concat"}), bias=False, weight_bits=8
+    ),
     # TensorRT from SM89 on. TensorRT-RTX 1.7 takes fp8 for convolutions where int8 is taken.
     "tensorrt-fp8": Scheme(E4M3, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),
 }

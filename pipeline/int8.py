@@ -1,6 +1,6 @@
 """The stages of int8 and fp8: which images, what they show of the graph, the Q/DQ of each scheme, what stays in float.
 
-sample ─► observe ─► quantise, once a scheme ─► mix, where a limit is to be held by layers in float
+sample ─► observe ─► quantise, once a scheme ─► [choose] ─► mix, where a limit is to be held by layers in float
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.calibration.observation import Observation
 from visiondeploy.calibration.ranges import CalibrationData, NetworkKey, Ranges
 from visiondeploy.calibration.schemes import SCHEMES
+from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.ledger import Ledger, parity_note
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.sampled import calibration_set
-from visiondeploy.pipeline.stages import mix, observe, quantise
+from visiondeploy.pipeline.stages import choose, mix, observe, quantise
 from visiondeploy.pipeline.stages.sample import CalibrationSet
 from visiondeploy.pipeline.store import Artifact, Step, tool_versions
 
@@ -41,15 +43,54 @@ class Int8:
         if recipe.calibration.mixed and not self.ledger.trained:
             self.ledger.events.tell("calibration.mixed: no layer is tried in float, since the weights are random")
         made: dict[str, Artifact] = {}
-        for scheme in dict.fromkeys(self.plan.scheme(backend) for backend in self.plan.backends):
-            found = self._quantise(scheme)
+        for backend in self.plan.backends:
+            if (scheme := self.plan.scheme(backend)) in made:
+                continue
+            placed, found = self._fastest(backend, scheme)
             if recipe.calibration.mixed and self.ledger.trained:
-                found = self._mix(scheme, found)
+                found = self._mix(placed, found)
             self.ledger.check(
                 f"parity {recipe.precision} {scheme}", found, "onnx", recipe.limits.quantise_sqnr_db, pixels=True
             )
             made[scheme] = found
         return made
+
+    def _fastest(self, backend: Backend, scheme: str) -> tuple[str, Artifact]:
+        """The Q/DQ graph of a backend's scheme or, where its engines run here, of an alternative that is faster."""
+        found = {scheme: self._quantise(scheme)}
+        recipe, plan = self.plan.recipe, self.plan
+        searched = scheme == backend.scheme and recipe.calibration.scheme == "auto" and backend.unrunnable() is None
+        for other in backend.alternatives if searched else ():
+            found[other] = self._quantise(other)
+        if len(found) == 1:
+            return scheme, found[scheme]
+        settings: dict[str, Any] = {
+            "backend": backend.name,
+            "latency": recipe.bench.latency.model_dump(mode="json"),
+            "engine": plan.heeded(backend),
+            "threads": recipe.threads,
+            "machine": fingerprint(plan.environment),
+        }
+        inputs = {"validation": plan.validation, **{name: made.digest for name, made in found.items()}}
+        step = Step("choose", choose.VERSION, inputs, settings, tool_versions(*choose.TOOLS, *backend.packages))
+
+        def make(out: Path) -> Mapping[str, Any]:
+            return choose.choose(
+                backend,
+                {name: made.folder for name, made in found.items()},
+                plan.samples[0],
+                recipe.bench.latency,
+                recipe.engine,
+                recipe.threads,
+                out,
+                self.ledger.events.progress,
+            )
+
+        chosen = self.ledger.run(f"choose {scheme}", step, "choice", make, lambda meta: str(meta["chosen"]))
+        name = str(chosen.meta["chosen"])
+        if name != scheme:
+            self.ledger.notes.append(f"{backend.name}: pairs stand as in the scheme {name}, which is faster here")
+        return name, found[name]
 
     @cached_property
     def _set(self) -> tuple[CalibrationSet, str]:

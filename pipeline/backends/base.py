@@ -18,8 +18,9 @@ Source = Literal["network", "torchscript", "onnx"]
 class Backend(Protocol):
     """One runtime. Importing the module that defines it imports no runtime.
 
-    `source` is the kind of artifact that it compiles, `scheme` the Q/DQ scheme that it wants for int8,
-    `packages` what its engines depend on (their versions are part of every engine's key).
+    `source` is the kind of artifact that it compiles, `scheme` the Q/DQ scheme that it wants for int8, `alternatives`
+    schemes that may be faster, which is measured where its engines run; `packages` what its engines depend on (their
+    versions are part of every engine's key).
     """
 
     @property
@@ -33,6 +34,9 @@ class Backend(Protocol):
 
     @property
     def scheme(self) -> str | None: ...
+
+    @property
+    def alternatives(self) -> tuple[str, ...]: ...
 
     @property
     def packages(self) -> tuple[str, ...]: ...
@@ -72,6 +76,7 @@ class HostBackend:
     """What backends for the CPU share: their engines run where they are built, and no [engine] is for them."""
 
     name: str
+    alternatives: tuple[str, ...] = ()
 
     def unrunnable(self) -> str | None:
         """None: what is built here runs here."""

@@ -40,7 +40,7 @@ def no_gpu() -> str | None:
     return None if importlib.util.find_spec("pycuda") else "pycuda is not installed"
 
 
-def save(model: onnx.ModelProto, precision: Precision, folder: Path) -> Path:
+def save(model: onnx.ModelProto, precision: Precision, folder: Path, scheme: str | None = None) -> Path:
     """A network's graph in a precision as the stages write it for TensorRT, in a folder of its own below `folder`."""
     source, made = folder / "fp32", folder / precision
     source.mkdir(parents=True)
@@ -51,8 +51,8 @@ def save(model: onnx.ModelProto, precision: Precision, folder: Path) -> Path:
     if precision is Precision.FP16:
         convert(source, PixelTask(), FEEDS, FEEDS, 1, made)
         return made
-    scheme = SCHEMES["tensorrt-fp8" if precision is Precision.FP8 else "tensorrt"]
+    chosen = SCHEMES[scheme or ("tensorrt-fp8" if precision is Precision.FP8 else "tensorrt")]
     statistics = observe(model, tensors_to_observe(model), FEEDS, threads=1)
-    ranges = {name: min_max(found, scheme.target) for name, found in statistics.items()}
-    onnx.save_model(quantise(model, ranges, scheme, 8).model, made / "model.onnx")
+    ranges = {name: min_max(found, chosen.target) for name, found in statistics.items()}
+    onnx.save_model(quantise(model, ranges, chosen, 8).model, made / "model.onnx")
     return made

@@ -50,6 +50,7 @@ class TensorRtBackend:
     source: Source = "onnx"
     precisions = frozenset(Precision)
     scheme = "tensorrt"
+    alternatives = ("tensorrt-branches",)
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour

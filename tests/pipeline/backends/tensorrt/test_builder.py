@@ -137,6 +137,11 @@ class TestTargets:
         found = layers(model, built(model, target))
         assert sum(layer.compute == "int8" for layer in found) == CONVOLUTIONS["unet"][0]
 
+    def test_with_pairs_on_the_branches_of_skips_too(self, tmp_path) -> None:
+        model = save(graphs.unet(), Precision.INT8, tmp_path, scheme="tensorrt-branches") / "model.onnx"
+        found = layers(model, built(model))
+        assert sum(layer.compute == "int8" for layer in found) == CONVOLUTIONS["unet"][0]
+
     @pytest.mark.parametrize("target", FLOAT8)
     def test_fp8_is_in_fp8_on_each(self, sources, target) -> None:
         model = sources("unet", Precision.FP8)
