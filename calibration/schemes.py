@@ -56,7 +56,7 @@ SCHEMES: dict[str, Scheme] = {
     ),
     # TensorRT's parser takes no int32 bias, no uint8 and no zero point; it moves Q/DQ over pooling by itself.
     "tensorrt": Scheme(SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),
-    # The same with a pair on each branch of a skip, too, so that a Concat moves codes: a GPU has to say which is faster.
+    # The same with a pair on each branch of a skip, too, so that a Concat moves codes. A GPU says which is faster.
     "tensorrt-branches": Scheme(
         SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset({"Concat"}), bias=False, weight_bits=8
     ),
