@@ -45,10 +45,13 @@ def largest_values(model: onnx.ModelProto, samples: Iterable[Mapping[str, Array]
 
 def largest_weights(model: onnx.ModelProto) -> dict[str, float]:
     """The largest magnitude of each float32 constant of the graph."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for given in node.attribute if node.op_type == "Constant" else ():
+            if given.name == "value":
+                stored[node.output[0]] = given.t
     arrays = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT
+        name: numpy_helper.to_array(tensor) for name, tensor in stored.items() if tensor.data_type == TensorProto.FLOAT
     }
     return {name: float(np.abs(array).max(initial=0.0)) for name, array in arrays.items()}
 
@@ -62,4 +65,10 @@ def _floats(model: onnx.ModelProto) -> list[str]:
     """The float32 tensors that the graph's nodes compute, in its order."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
-    return [name for node in model.graph.node for name in node.output if name and types.get(name) == TensorProto.FLOAT]
+    # What a Constant holds is a constant, and may be empty.
+    return [
+        name
+        for node in model.graph.node
+        for name in (node.output if node.op_type != "Constant" else ())
+        if name and types.get(name) == TensorProto.FLOAT
+    ]

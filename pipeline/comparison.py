@@ -76,6 +76,7 @@ def compare(
         candidate=theirs.title,
         images=len(samples),
         limit_db=limit_db,
+        limit_pixels=recipe.limits.agreement,
         layers=walked.layers,
         outputs=outputs,
         left_out=dict(walked.left_out),

@@ -77,16 +77,17 @@ class Comparison(_Part):
     candidate: str
     images: PositiveInt
     limit_db: float
+    limit_pixels: float
     layers: tuple[Difference, ...]
     outputs: AgreementRow
     left_out: dict[str, str]
     notes: tuple[str, ...]
 
     def holds(self, found: AgreementRow) -> bool:
-        """Whether the SQNR reaches the limit. Class maps have none, and are not held against it."""
-        return (
-            found.outputs == "classes" or gate.parity_check("SQNR", found, self.limit_db, None).status is Outcome.PASS
-        )
+        """Whether the SQNR reaches its limit; of class maps, which have none, the share of pixels that agree."""
+        if found.outputs == "classes":
+            return gate.classes_check("classes", found, self.limit_pixels).status is Outcome.PASS
+        return gate.parity_check("SQNR", found, self.limit_db, None).status is Outcome.PASS
 
     @property
     def first(self) -> Difference | None:

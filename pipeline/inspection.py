@@ -108,7 +108,7 @@ def _engine_layers(place: Place, engine: Engine, shapes: Shapes) -> tuple[tuple[
     backend = BACKENDS.get(engine.backend)
     reason = f"{engine.backend} tells of no others"
     if backend is not None and isinstance(backend, Inspectable):
-        unavailable = backend.unavailable()
+        unavailable = None if backend.reads_alone else backend.unavailable()
         if unavailable is None:
             found = backend.layers(place.folder, place.build.recipe.threads, shapes, engine.layers)
             if any(layer.macs is None for layer in found):

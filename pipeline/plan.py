@@ -63,8 +63,7 @@ class Plan:
             observer_of(self.recipe.calibration.observer)
         if self.recipe.calibration.scheme != "auto":
             self._check_scheme(self.recipe.calibration.scheme)
-        if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
-            raise UsageError("calibration.adaround rounds to integers, and the precision is fp8: leave it away.")
+        self._check_codes()
         if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
             raise UsageError(
                 f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
@@ -82,8 +81,24 @@ class Plan:
         _ = self.spec
         for backend in self.backends:
             backend.heed(self.recipe)
+        self._check_profile()
         if self.serves:
             _ = self.served_task
+
+    def _check_codes(self) -> None:
+        if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
+            raise UsageError("calibration.adaround rounds to integers, and the precision is fp8: leave it away.")
+        if self.recipe.calibration.weight_bits != "auto" and self.recipe.precision is Precision.FP8:
+            raise UsageError("calibration.weight_bits is of integers, and the precision is fp8: leave it away.")
+
+    def _check_profile(self) -> None:
+        for axis in ("height", "width"):
+            size, span = getattr(self.spec.input, axis), getattr(self.recipe.engine, axis)
+            if span is not None and not span[0] <= size <= span[2]:
+                raise UsageError(
+                    f"engine.{axis} = {list(span)} leaves out {size}, the {axis} of the network's images, "
+                    "which everything is measured with: widen it."
+                )
 
     def _check_scheme(self, name: str) -> None:
         fp8 = scheme_of(name).target.code == "fp8"

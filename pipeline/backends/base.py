@@ -77,6 +77,7 @@ class HostBackend:
 
     name: str
     alternatives: tuple[str, ...] = ()
+    reads_alone = False
 
     def unrunnable(self) -> str | None:
         """None: what is built here runs here."""

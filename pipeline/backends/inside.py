@@ -55,6 +55,11 @@ class Inner:
 class Inspectable(Protocol):
     """A backend that knows more of the layers than what is recorded of the products."""
 
+    @property
+    def reads_alone(self) -> bool:
+        """Whether it can where its runtime cannot be used."""
+        ...
+
     def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
         """Every layer of the engine in `folder`, in the order of execution.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
-from visiondeploy.pipeline.backends.onnx_file import LAYERS
+from visiondeploy.pipeline.backends.onnx_file import LAYERS, products
 from visiondeploy.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class _Graph:
             else:
                 self.nodes.append(node)
         self._counted: set[str] = set()
+        self._wanted = {product.name: product.wanted for product in products(path)}
 
     def detail(self, node: onnx.NodeProto) -> LayerDetail:
         """One node. A constant is counted with the node that asks first."""
@@ -138,11 +139,9 @@ class _Graph:
         return sizes if sizes and len(sizes) == len(found.shape) else None
 
     def _asked_for(self, node: onnx.NodeProto) -> str | None:
-        """Integers where both factors come from codes, else the type of the first."""
-        makers = [self._makers.get(name) for name in node.input[:2]]
-        if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers):
-            return "int8"
-        return FLOATS.get(self.spec(node.input[0]).dtype)
+        """The type of its products, as `products` reads it from the graph; None where that of its input is unknown."""
+        given = self.spec(node.input[0]).dtype
+        return None if given == UNKNOWN else self._wanted.get(node.name) or FLOATS.get(given)
 
 
 def _fix_inputs(graph: onnx.GraphProto, shapes: Shapes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from visiondeploy.errors import UsageError
 from visiondeploy.pipeline.cli.options import recipe_of, recipe_options
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def command(
         "calibration.observer": observer,
         "calibration.images": images,
     }
-    built = run(recipe_of(shared, given), out, "quantise")
+    recipe = recipe_of(shared, given)
+    if not recipe.precision.quantised:
+        raise UsageError(f"calibration is for int8 and fp8, and the precision is {recipe.precision}: leave it away.")
+    built = run(recipe, out, "quantise")
     with holding(built.record.parity):
         found = _found(built)
         if as_json:
@@ -62,7 +66,7 @@ def _found(built: Built) -> dict[str, Any]:
         if not stage.startswith("quantise "):
             continue
         scheme = stage.removeprefix("quantise ")
-        file = built.folder / f"onnx-int8-{scheme}" / "ranges.json"
+        file = built.folder / f"onnx-{built.record.recipe['precision']}-{scheme}" / "ranges.json"
         content = json.loads(file.read_text(encoding="utf-8"))
         schemes[scheme] = {
             "file": str(file),

@@ -93,7 +93,8 @@ PRECISION_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "targets",
         multiple=True,
         metavar="SM",
-        help="A GPU that tensorrt-rtx builds for, as sm_86; may be given again [default: all from Ampere on].",
+        help="A GPU that tensorrt-rtx builds for, as sm_86; may be given again [default: all from Ampere on, for "
+        "fp8 from Ada on].",
     ),
     click.option(
         "--allow-fallback",

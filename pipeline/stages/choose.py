@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.latency import LatencySettings, measure
+from visiondeploy.errors import EnvironmentMismatch
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.types import Array
@@ -34,7 +35,8 @@ def choose(
 ) -> dict[str, Any]:
     """Compile each candidate below `folder` and time them in turns; the name of the faster, and how fast each was.
 
-    `candidates` are folders with a graph, by name, the rule's first. Raises what the backend raises.
+    `candidates` are folders with a graph, by name, the rule's first, which it is where the engines are for another
+    machine. Raises what the backend raises otherwise.
     """
     rule = next(iter(candidates))
     with ExitStack() as stack:
@@ -42,7 +44,10 @@ def choose(
         for name, source in candidates.items():
             (folder / name).mkdir()
             backend.compile(source, folder / name, engine)
-            sessions[name] = stack.enter_context(backend.load(folder / name, threads))
+            try:
+                sessions[name] = stack.enter_context(backend.load(folder / name, threads))
+            except EnvironmentMismatch:
+                return {"chosen": rule, "speedup": {}}
         found = measure(
             {name: partial(session.infer, feeds) for name, session in sessions.items()},
             rule,

@@ -97,6 +97,7 @@ def comparison(*layers: float | AgreementRow, outputs: float = 40, limit: float 
         candidate="a/onnx-int8-cpu",
         images=1,
         limit_db=limit,
+        limit_pixels=0.98,
         layers=tuple(
             Difference(name=f"layer{place}", kind="Conv", tensor=f"t{place}", agreement=found, cosine=None)
             for place, found in enumerate(rows)

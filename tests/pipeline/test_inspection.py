@@ -90,14 +90,14 @@ class TestInspect:
 
     def test_so_there_are_of_one_that_this_release_does_not_have(self, house, tmp_path) -> None:
         def change(record) -> None:
-            record["engines"][0]["backend"] = "tensorrt"
+            record["engines"][0]["backend"] = "coreml"
             record["engines"][0]["layers"] = [
-                {"name": "head", "kind": "correlation", "compute": "int8", "provider": "cuda"}
+                {"name": "head", "kind": "correlation", "compute": "int8", "provider": "npu"}
             ]
 
         (found,) = inspect(edited(house, tmp_path, change), "engines/openvino").stages
         (head,) = found.layers
-        assert (head.kind, head.compute, head.provider) == ("correlation", "int8", "cuda")
+        assert (head.kind, head.compute, head.provider) == ("correlation", "int8", "npu")
 
     def test_a_type_that_is_another_than_when_it_was_built_is_noted(self, house, tmp_path) -> None:
         def change(record) -> None:

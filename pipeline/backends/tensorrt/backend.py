@@ -28,7 +28,7 @@ from visiondeploy.pipeline.backends.tensorrt.sidecar import (
     read_plan,
     read_sidecar,
 )
-from visiondeploy.pipeline.backends.tensorrt.targets import TURING, targets_of
+from visiondeploy.pipeline.backends.tensorrt.targets import TURING, check_fp8, targets_of
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.files import sha256_file
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
@@ -51,6 +51,7 @@ class TensorRtBackend:
     precisions = frozenset(Precision)
     scheme = "tensorrt"
     alternatives = ("tensorrt-branches",)
+    reads_alone = True
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
@@ -59,7 +60,7 @@ class TensorRtBackend:
 
     def unavailable(self) -> str | None:
         """None where it is installed and, unless it builds ahead of time, a GPU is here."""
-        reason = not_installed(self.flavour.package, extra=self.flavour.name)
+        reason = self._missing()
         if reason is None and not self.flavour.ahead_of_time:
             try:
                 find_device()
@@ -73,7 +74,17 @@ class TensorRtBackend:
             find_device()
         except NoDevice as error:
             return str(error)
-        return not_installed(self.flavour.package, extra=self.flavour.name) or not_installed("pycuda")
+        return self._missing() or not_installed("pycuda") or _driver_missing()
+
+    def _missing(self) -> str | None:
+        """Why its package is not of use here; None where it imports."""
+        reason = not_installed(self.flavour.package, extra=self.flavour.name)
+        if reason is None:
+            try:
+                self.flavour.module()
+            except BackendUnavailable as error:
+                reason = str(error).rstrip(".")
+        return reason
 
     def heed(self, recipe: Recipe) -> dict[str, Any]:
         """The settings that decide an engine's bytes, with the targets by their names."""
@@ -95,7 +106,14 @@ class TensorRtBackend:
                 raise UsageError(
                     f"engine.{axis} is for a graph whose size is free: set export.dynamic_size, or leave it away."
                 )
+        if not settings.batch[0] <= 1 <= settings.batch[2]:
+            raise UsageError(
+                f"engine.batch = {list(settings.batch)} leaves out single images, which everything is measured with: "
+                "let it begin with 1."
+            )
         targets = self._targets(settings, fp8=recipe.precision is Precision.FP8)
+        if recipe.precision is Precision.FP8 and not self.flavour.ahead_of_time:
+            check_fp8(_device().target)
         if TURING in targets[:-1] and recipe.precision is Precision.INT8 and not settings.allow_fallback:
             # Measured: all convolutions of such an engine are in fp32, also on the others.
             raise UsageError(
@@ -187,7 +205,7 @@ class TensorRtBackend:
         if not report and device is not None:
             from visiondeploy.pipeline.backends.tensorrt.runtime import inspect
 
-            report = inspect(self.flavour, plan.data)
+            report = inspect(self.flavour, plan.data, {name: profile.opt for name, profile in plan.profiles.items()})
         layers = parse_layers(report)
         owned = owners(layers)
         return Sidecar(
@@ -241,6 +259,15 @@ def _ports(operands: Sequence[Operand]) -> tuple[Port, ...]:
         )
         for operand in operands
     )
+
+
+def _driver_missing() -> str | None:
+    """Why PyCUDA cannot talk to the driver; None where it can."""
+    try:
+        import pycuda.driver  # noqa: F401
+    except (ImportError, OSError) as error:
+        return f"pycuda does not import ({str(error).splitlines()[0]}): install it anew for the CUDA that is here"
+    return None
 
 
 def _digest(path: Path) -> FileDigest:

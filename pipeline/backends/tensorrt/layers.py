@@ -151,7 +151,7 @@ def compute(layer: EngineLayer) -> str:
     weights = layer.weights or next(
         (c.type for c in sorted(layer.constants, key=lambda c: -c.size) if c.size > 1 or len(layer.inputs) < 2), None
     )
-    if weights is None or weights == UNKNOWN or (weights in {"int8", "fp8"} and read and weights not in read):
+    if weights is None or weights == UNKNOWN or (weights in {"int8", "fp8"} and weights not in read):
         return widest(read)
     return weights
 

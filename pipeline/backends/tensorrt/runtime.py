@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from visiondeploy.errors import InputError
+from visiondeploy.errors import InputError, ResourceError
 from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.pipeline.backends.tensorrt.builder import logger
 from visiondeploy.pipeline.backends.tensorrt.device import library
@@ -67,7 +67,7 @@ class TensorRtSession:
                 self._log = logger(trt)
                 self._runtime: Any = trt.Runtime(self._log)
                 self._engine: Any = _deserialise(self._runtime, data, self._log)
-                self._context: Any = _execution_context(trt, self._engine, flavour)
+                self._context: Any = _execution_context(trt, self._engine, flavour, self._log)
                 self._stream: Any = cuda.Stream()
                 self._marks = tuple(cuda.Event() for _ in range(4))
         except BaseException:
@@ -161,8 +161,14 @@ class TensorRtSession:
         for spec in self.outputs:
             shapes = {**shapes, spec.name: tuple(self._context.get_tensor_shape(spec.name))}
         for name, shape in shapes.items():
-            host = self._cuda.pagelocked_empty(shape, np.dtype(self._ports[name].dtype))
-            device = self._cuda.mem_alloc(host.nbytes)
+            try:
+                host = self._cuda.pagelocked_empty(shape, np.dtype(self._ports[name].dtype))
+                device = self._cuda.mem_alloc(host.nbytes)
+            except self._cuda.Error as error:
+                size = "×".join(map(str, shape))
+                raise ResourceError(
+                    f"no memory for '{name}', {size} ({error}): free some, or lower the batch."
+                ) from error
             self._context.set_tensor_address(name, int(device))
             self._buffers[name] = _Buffer(host, device)
         self._shapes = {spec.name: shapes[spec.name] for spec in self.inputs}
@@ -185,13 +191,20 @@ class TensorRtSession:
         self._buffers, self._shapes = {}, {}
 
 
-def inspect(flavour: Flavour, data: bytes) -> str:
-    """What the engine inspector tells of a plan's layers, on the GPU that it was just built on."""
+def inspect(flavour: Flavour, data: bytes, shapes: Shapes) -> str:
+    """What the engine inspector tells of a plan's layers, on the GPU that it was just built on.
+
+    Where an axis is free, types are told of a context alone whose inputs have shapes: those given.
+    """
     trt = flavour.module()
     log = logger(trt)
     runtime = trt.Runtime(log)
     engine = _deserialise(runtime, data, log)
+    context = engine.create_execution_context()
+    for name, shape in shapes.items():
+        context.set_input_shape(name, shape)
     inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
     return str(inspector.get_engine_information(trt.LayerInformationFormat.ONELINE))
 
 
@@ -203,13 +216,18 @@ def _deserialise(runtime: Any, data: bytes, log: Any) -> Any:
     return engine
 
 
-def _execution_context(trt: Any, engine: Any, flavour: Flavour) -> Any:
-    if not flavour.captures:
-        return engine.create_execution_context()
-    settings = engine.create_runtime_config()
-    # It captures after it has compiled kernels for a shape, which nobody outside of it can know.
-    settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(settings)
+def _execution_context(trt: Any, engine: Any, flavour: Flavour, log: Any) -> Any:
+    """What runs an engine, and holds its scratch memory. Raises `ResourceError` where there is none."""
+    if flavour.captures:
+        settings = engine.create_runtime_config()
+        # It captures after it has compiled kernels for a shape, which nobody outside of it can know.
+        settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        context = engine.create_execution_context(settings)
+    else:
+        context = engine.create_execution_context()
+    if context is None:
+        raise ResourceError(f"TensorRT cannot run the plan ({log.reason()}): free memory of the GPU.")
+    return context
 
 
 def _spec(port: Port) -> TensorSpec:

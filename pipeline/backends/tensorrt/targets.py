@@ -44,12 +44,18 @@ def targets_of(wanted: Iterable[str], *, fp8: bool = False) -> tuple[str, ...]:
     """
     found = tuple(sorted({_checked(name) for name in wanted}, key=_number)) or (FLOAT8 if fp8 else PORTABLE)
     for target in found if fp8 else ():
-        if target not in FLOAT8:
-            raise EnvironmentMismatch(
-                f"{target} ({TARGETS[target]}) multiplies no fp8, only {', '.join(FLOAT8)} do: leave it away, or "
-                "choose --precision int8 or fp16."
-            )
+        check_fp8(target)
     return found
+
+
+def check_fp8(target: str) -> None:
+    """Raise `EnvironmentMismatch` for a GPU that does not multiply fp8: one before SM89."""
+    if _number(target) < _number(FLOAT8[0]):
+        known = f" ({TARGETS[target]})" if target in TARGETS else ""
+        raise EnvironmentMismatch(
+            f"{target}{known} multiplies no fp8, GPUs from {FLOAT8[0]} on do: leave it away, or choose "
+            "--precision int8 or fp16."
+        )
 
 
 def target_of(capability: tuple[int, int]) -> str:

@@ -9,6 +9,7 @@ from kit import graphs
 from kit.builds import House
 
 from visiondeploy.benchmarks.latency import LatencySettings
+from visiondeploy.errors import BackendUnavailable
 from visiondeploy.pipeline.backends.openvino import OpenVinoBackend
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.engine import PLAIN
@@ -63,3 +64,11 @@ def test_where_its_engines_cannot_run_the_rule_stands(store_root, tmp_path, monk
     monkeypatch.setattr(OpenVinoBackend, "unrunnable", lambda self: "no device")
     built = House(store_root, tmp_path).build("precision=int8", "backend=openvino", until="compile")
     assert not [stage for stage in built.record.stages if stage.name.startswith("choose")]
+
+
+def test_engines_for_another_machine_leave_the_rules(chosen, monkeypatch) -> None:
+    def elsewhere(self: OpenVinoBackend, folder: object, threads: int) -> None:
+        raise BackendUnavailable("built for sm_86, and this is sm_90.")
+
+    monkeypatch.setattr(OpenVinoBackend, "load", elsewhere)
+    assert chosen(rule=graphs.unet(), other=small()) == {"chosen": "rule", "speedup": {}}

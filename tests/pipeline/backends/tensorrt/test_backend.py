@@ -227,7 +227,7 @@ class TestWhereItIsNot:
         def none() -> None:
             raise NoDevice("no CUDA device (none)")
 
-        monkeypatch.setattr(module, "not_installed", lambda *names, **extra: None)
+        monkeypatch.setattr(module.TensorRtBackend, "_missing", lambda self: None)
         monkeypatch.setattr(module, "find_device", none)
         with pytest.raises(BackendUnavailable, match=r"but there is no CUDA device \(none\): tensorrt-rtx needs none"):
             require(CLASSIC, Precision.FP16)
