@@ -44,18 +44,14 @@ class GpuWatch:
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
         self._done = threading.Event()
-        self._readings: list[_Readings] = []
-        self._loads: tuple[GpuLoad, ...] = ()
         self._thread: threading.Thread | None = None
-
-    @property
-    def loads(self) -> tuple[GpuLoad, ...]:
+        self.loads: tuple[GpuLoad, ...] = ()
         """One for each GPU, when it was left."""
-        return self._loads
 
     def __enter__(self) -> Self:
-        if _nvml() is not None:
-            self._thread = threading.Thread(target=self._run, name="gpu watch", daemon=True)
+        nvml = _nvml()
+        if nvml is not None:
+            self._thread = threading.Thread(target=self._run, args=(nvml,), name="gpu watch", daemon=True)
             self._thread.start()
         return self
 
@@ -64,21 +60,20 @@ class GpuWatch:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
-        nvml = _nvml()
+    def _run(self, nvml: Any) -> None:
         try:
             with _initialised(nvml):
                 handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-                self._readings = [_Readings() for _ in handles]
+                watched = [(handle, _Readings()) for handle in handles]
                 while True:
-                    for handle, readings in zip(handles, self._readings, strict=True):
+                    for handle, readings in watched:
                         _read(nvml, handle, readings)
                     if self._done.wait(self._interval):
                         break
                 driver = nvml.nvmlSystemGetDriverVersion()
-                self._loads = tuple(
+                self.loads = tuple(
                     _load(nvml, index, handle, str(driver), readings)
-                    for index, (handle, readings) in enumerate(zip(handles, self._readings, strict=True))
+                    for index, (handle, readings) in enumerate(watched)
                 )
         except nvml.NVMLError:
             return  # no library, no driver, or a GPU that went away: a measurement does not fail for that

@@ -29,6 +29,8 @@ class Range:
 Code = Literal["uint8", "int8", "fp8"]
 """The type of codes; "fp8" is E4M3 without infinity (Micikevicius et al. 2022, arXiv:2209.05433)."""
 
+LARGEST_E4M3 = 448
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -41,6 +43,11 @@ class Target:
     symmetric: bool
     levels: int
     code: Code
+
+    @property
+    def width(self) -> float:
+        """From the lowest code to the highest: a range by it is the scale."""
+        return 2 * LARGEST_E4M3 if self.code == "fp8" else self.levels - 1
 
     def range(self, low: float, high: float) -> Range:
         """The range of this target that holds low … high and zero, and no more than it must."""

@@ -17,13 +17,12 @@ import onnx
 from onnx import helper
 
 from visiondeploy.calibration.graph import GraphIndex, copy_of, rebuild
-from visiondeploy.calibration.observers import Range, Target
+from visiondeploy.calibration.observers import LARGEST_E4M3, Range, Target
 from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place
 from visiondeploy.calibration.rewrite import rewrite
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.types import Array
 
-LARGEST_E4M3 = 448
 OUTPUT_DTYPE = 21
 """The operator set since which QuantizeLinear names the type of its codes."""
 
@@ -95,10 +94,7 @@ class _Writer:
             self.scales[tensor] = scale
             prefix = f"{tensor}/quantised"
             self.constants[f"{prefix}/scale"] = np.asarray(scale, dtype=np.float32)
-            parameters = [f"{prefix}/scale"]
-            if not self.fp8:
-                self.constants[f"{prefix}/zero_point"] = zero_point
-                parameters.append(f"{prefix}/zero_point")
+            parameters = [f"{prefix}/scale", *self._zero_point(prefix, zero_point)]
             coder = helper.make_node("QuantizeLinear", [tensor, *parameters], [prefix], name=f"{prefix}/Q")
             if self.fp8:
                 coder.attribute.append(helper.make_attribute("output_dtype", onnx.TensorProto.FLOAT8E4M3FN))
@@ -155,11 +151,16 @@ class _Writer:
     def _dequantise(self, prefix: str, codes: Array, scale: Array, axis: int) -> onnx.NodeProto:
         self.constants[prefix] = codes
         self.constants[f"{prefix}/scale"] = scale
-        inputs = [prefix, f"{prefix}/scale"]
-        if not self.fp8:
-            self.constants[f"{prefix}/zero_point"] = np.zeros(scale.shape, dtype=codes.dtype)
-            inputs.append(f"{prefix}/zero_point")
+        zero_point = self._zero_point(prefix, np.zeros(scale.shape, dtype=codes.dtype))
+        inputs = [prefix, f"{prefix}/scale", *zero_point]
         return helper.make_node("DequantizeLinear", inputs, [f"{prefix}/value"], name=f"{prefix}/DQ", axis=axis)
+
+    def _zero_point(self, prefix: str, value: Array) -> list[str]:
+        """The constant for a zero point, by its name; none where codes are fp8."""
+        if self.fp8:
+            return []
+        self.constants[f"{prefix}/zero_point"] = value
+        return [f"{prefix}/zero_point"]
 
     def finish(self) -> None:
         """Write the collected nodes in topological order and drop the float constants that nobody reads now."""
@@ -183,8 +184,6 @@ def _parameters(seen: Range, target: Target) -> tuple[float, Array]:
     code = np.int8 if target.symmetric else np.uint8
     if found.high - found.low <= 0:
         return 1.0, np.asarray(0, dtype=code)
-    if target.code == "fp8":
-        return float(np.float32(found.high / LARGEST_E4M3)), np.asarray(0, dtype=code)
-    scale = float(np.float32((found.high - found.low) / (target.levels - 1)))
+    scale = float(np.float32((found.high - found.low) / target.width))
     zero_point = 0 if target.symmetric else np.clip(np.rint(-found.low / scale), 0, target.levels - 1)
     return scale, np.asarray(zero_point, dtype=code)

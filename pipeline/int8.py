@@ -82,7 +82,6 @@ class Int8:
                 recipe.bench.latency,
                 recipe.engine,
                 recipe.threads,
-                out,
                 self.ledger.events.progress,
             )
 

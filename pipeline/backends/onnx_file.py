@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,14 +39,24 @@ def io_names(path: Path) -> tuple[list[str], list[str]]:
 
 def stored_types(path: Path) -> dict[str, int]:
     """Layers counted by the type of their weight: that of the initializer, seen through DequantizeLinear and Cast."""
-    return dict(Counter(product.stored for product in products(path) if product.stored is not None))
+    return stored_of(products(path))
+
+
+def stored_of(found: Iterable[Product]) -> dict[str, int]:
+    """Products counted by the type of their weight."""
+    return dict(Counter(product.stored for product in found if product.stored is not None))
 
 
 def products(path: Path) -> tuple[Product, ...]:
     """The convolutions and matrix products of a file's graph, in its order."""
     import onnx
 
-    types = _Types(onnx.load(path, load_external_data=False))
+    return products_of(onnx.load(path, load_external_data=False))
+
+
+def products_of(model: onnx.ModelProto) -> tuple[Product, ...]:
+    """As `products`, of a graph that was read."""
+    types = _Types(model)
     return tuple(
         Product(node.name, node.op_type, types.computed(node), types.stored(node.input[1]))
         for node in types.graph.node

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
-from visiondeploy.pipeline.backends.onnx_file import LAYERS, products
+from visiondeploy.pipeline.backends.onnx_file import LAYERS, products_of
 from visiondeploy.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class _Graph:
 
         model = onnx.load(path, load_external_data=False)
         _fix_inputs(model.graph, shapes)
-        self._graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        self._graph = inferred.graph
         self._initializers = {tensor.name: tensor for tensor in self._graph.initializer}
         self._values = {v.name: v for v in (*self._graph.value_info, *self._graph.input, *self._graph.output)}
         self._makers = {name: node for node in self._graph.node for name in node.output if name}
@@ -69,7 +70,7 @@ class _Graph:
             else:
                 self.nodes.append(node)
         self._counted: set[str] = set()
-        self._wanted = {product.name: product.wanted for product in products(path)}
+        self._wanted = {product.name: product.wanted for product in products_of(inferred)}
 
     def detail(self, node: onnx.NodeProto) -> LayerDetail:
         """One node. A constant is counted with the node that asks first."""
@@ -139,9 +140,8 @@ class _Graph:
         return sizes if sizes and len(sizes) == len(found.shape) else None
 
     def _asked_for(self, node: onnx.NodeProto) -> str | None:
-        """The type of its products, as `products` reads it from the graph; None where that of its input is unknown."""
-        given = self.spec(node.input[0]).dtype
-        return None if given == UNKNOWN else self._wanted.get(node.name) or FLOATS.get(given)
+        """The type of its products, as `products` reads it from the graph."""
+        return self._wanted.get(node.name) or FLOATS.get(self.spec(node.input[0]).dtype)
 
 
 def _fix_inputs(graph: onnx.GraphProto, shapes: Shapes) -> None:

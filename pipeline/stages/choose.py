@@ -6,6 +6,7 @@ TensorRT#4366). The first candidate is the rule's, and stays where no other is f
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -30,22 +31,24 @@ def choose(
     settings: LatencySettings,
     engine: EngineSettings,
     threads: int,
-    folder: Path,
     report: Callable[[int, int, str], None],
 ) -> dict[str, Any]:
-    """Compile each candidate below `folder` and time them in turns; the name of the faster, and how fast each was.
+    """Compile each candidate and time them in turns; the name of the faster, and how fast each was.
 
     `candidates` are folders with a graph, by name, the rule's first, which it is where the engines are for another
     machine. Raises what the backend raises otherwise.
     """
     rule = next(iter(candidates))
     with ExitStack() as stack:
+        # The stage `compile` makes the one that is kept, with its parity.
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visiondeploy-")))
         sessions = {}
         for name, source in candidates.items():
-            (folder / name).mkdir()
-            backend.compile(source, folder / name, engine)
+            folder = scratch / name
+            folder.mkdir()
+            backend.compile(source, folder, engine)
             try:
-                sessions[name] = stack.enter_context(backend.load(folder / name, threads))
+                sessions[name] = stack.enter_context(backend.load(folder, threads))
             except EnvironmentMismatch:
                 return {"chosen": rule, "speedup": {}}
         found = measure(

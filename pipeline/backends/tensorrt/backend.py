@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from visiondeploy.errors import BackendUnavailable, UsageError
 from visiondeploy.pipeline.backends.base import Source, not_installed
 from visiondeploy.pipeline.backends.inside import LayerDetail, Shapes
-from visiondeploy.pipeline.backends.onnx_file import products, stored_types
+from visiondeploy.pipeline.backends.onnx_file import Product, products, stored_of
 from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice, find_device
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
 from visiondeploy.pipeline.backends.tensorrt.layers import Operand, owners, parse_layers, realise, widest
@@ -128,10 +128,11 @@ class TensorRtBackend:
 
         device = None if self.flavour.ahead_of_time else _device()
         # What the graph asks for decides: the settings do not say.
-        targets = self._targets(settings, fp8=any(p.wanted == Precision.FP8 for p in products(source / MODEL)))
+        wanted = products(source / MODEL)
+        targets = self._targets(settings, fp8=any(product.wanted == Precision.FP8 for product in wanted))
         plan = build(self.flavour, source / MODEL, settings, targets)
         (folder / PLAN).write_bytes(plan.data)
-        sidecar = self._describe(source, folder, plan, settings, targets, device)
+        sidecar = self._describe(source, folder, wanted, plan, settings, targets, device)
         (folder / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
 
     def load(self, folder: Path, threads: int) -> Session:
@@ -196,6 +197,7 @@ class TensorRtBackend:
         self,
         source: Path,
         folder: Path,
+        wanted: Sequence[Product],
         plan: Plan,
         settings: EngineSettings,
         targets: tuple[str, ...],
@@ -217,7 +219,7 @@ class TensorRtBackend:
             profiles=({name: ProfileRecord(min=p.min, opt=p.opt, max=p.max) for name, p in plan.profiles.items()},),
             inputs=tuple(Port(name=s.name, dtype=s.dtype, shape=s.shape) for s in plan.inputs),
             outputs=tuple(Port(name=s.name, dtype=s.dtype, shape=s.shape) for s in plan.outputs),
-            layers=tuple(realise(products(source / MODEL), layers, "cuda", tf32=settings.tf32)),
+            layers=tuple(realise(wanted, layers, "cuda", tf32=settings.tf32)),
             engine_layers=tuple(
                 LayerTypes(
                     name=layer.name,
@@ -229,7 +231,7 @@ class TensorRtBackend:
                 )
                 for place, layer in enumerate(layers)
             ),
-            stored=stored_types(source / MODEL),
+            stored=stored_of(wanted),
             plan=_digest(folder / PLAN),
             onnx={name: _digest(source / name) for name in (MODEL, WEIGHTS) if (source / name).exists()},
         )

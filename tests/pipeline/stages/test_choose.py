@@ -33,9 +33,7 @@ def chosen(tmp_path):
         for name, model in models.items():
             folders[name].mkdir(parents=True)
             onnx.save_model(model, folders[name] / "model.onnx")
-        out = tmp_path / "out"
-        out.mkdir()
-        return choose(BACKENDS["openvino"], folders, FEEDS, SETTINGS, PLAIN, 1, out, lambda *_: None)
+        return choose(BACKENDS["openvino"], folders, FEEDS, SETTINGS, PLAIN, 1, lambda *_: None)
 
     return run
 
