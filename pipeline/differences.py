@@ -14,7 +14,8 @@ from visiondeploy.benchmarks.report.schema import AgreementRow
 from visiondeploy.pipeline import gate
 from visiondeploy.types import Array, Outcome
 
-# 1: reference, candidate, images, limit_db, limit_pixels, layers, outputs, left_out, notes, first, worst, diverges, conclusion
+# 1: reference, candidate, images, limit_db, limit_pixels, layers, outputs, left_out, notes, first, worst, diverges,
+#    conclusion
 SCHEMA: Literal["visiondeploy.comparison/1"] = "visiondeploy.comparison/1"
 
 

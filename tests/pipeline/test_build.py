@@ -165,6 +165,11 @@ class TestWhatComesOut:
         with pytest.raises(UsageError, match=rf"'{scheme}' is for (fp8|int8), and the precision is {precision}: leave"):
             house.build(f"calibration.scheme={scheme}", *overrides(precision, "auto"))
 
+    @pytest.mark.parametrize("setting", ["calibration.adaround=true", "calibration.weight_bits=7"])
+    def test_what_is_of_integers_is_refused_for_fp8(self, house, setting) -> None:
+        with pytest.raises(UsageError, match="integers, and the precision is fp8: leave it away"):
+            house.build(setting, *overrides("fp8", "auto"))
+
     def test_a_scheme_that_does_not_exist_is_said(self, house) -> None:
         with pytest.raises(UsageError, match="no scheme 'tensort': did you mean 'tensorrt'"):
             house.build("calibration.scheme=tensort", *overrides("int8", "auto"))

@@ -153,3 +153,10 @@ class TestComparison:
         assert content["conclusion"] == found.conclusion
         kept = {name: content[name] for name in content if name not in {"first", "worst", "diverges", "conclusion"}}
         assert Comparison.model_validate(kept) == found
+
+
+@pytest.mark.parametrize(("share", "diverges"), [(0.99, False), (0.1, True)])
+def test_class_maps_are_held_to_the_share_that_agrees(share, diverges) -> None:
+    """They have no SQNR, and of a runtime that gives no inner tensors nothing else is compared."""
+    found = comparison().model_copy(update={"outputs": AgreementRow(outputs="classes", pixels=share, samples=1)})
+    assert found.diverges is diverges

@@ -109,3 +109,9 @@ class TestWhatABackendHeeds:
 def test_plain_is_the_default() -> None:
     assert toy().engine == PLAIN
     assert PLAIN.changed() == ()
+
+
+def test_a_profile_without_single_images_is_refused() -> None:
+    """Parity and the bench feed one at a time: it would be found out after the training."""
+    with pytest.raises(UsageError, match=r"^engine\.batch = \[4, 4, 8\] leaves out single images"):
+        BACKENDS["tensorrt-rtx"].heed(toy("engine.batch=[4, 4, 8]"))
