@@ -94,3 +94,46 @@ class QatSettings(TrainSettings):
     def tracked(self) -> int:
         """The steps in which ranges are tracked."""
         return max(1, self.steps - round(self.steps * self.freeze_share))
+
+
+class DistilSettings(Settings):
+    """What a network learns from a teacher (`models/distilled.py`): weights of the terms of its loss.
+
+    A term of weight 0 is not computed. `temperature` softens the classes' distributions that are compared, with
+    weight `logits`; `features` is the weight of where the networks look, at each resolution, and `affinity` that of
+    which positions they find alike, at the lowest one; `task_weight` is the weight of the task's own loss beside
+    them, and with 0 no labels are needed.
+    """
+
+    # With 1 each, the gradients of features and affinity were 0.2 to 0.4 and 0.1 to 0.4 of that of the logits, for a
+    # UNet of half the channels in its first hundred steps.
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    logits: Annotated[float, Field(ge=0)] = 1.0
+    features: Annotated[float, Field(ge=0)] = 0.2
+    affinity: Annotated[float, Field(ge=0)] = 1.0
+    task_weight: Annotated[float, Field(ge=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        if not (self.logits or self.features or self.affinity or self.task_weight):
+            raise ValueError(
+                "logits, features, affinity and task_weight are all 0, so that nothing is learnt: give one a weight "
+                "above 0"
+            )
+        return self
+
+
+class FinetuneSettings(TrainSettings):
+    """Fine-tuning of a network that was compressed, with what it was before as the teacher.
+
+    `steps` 0 leaves it out. With `teach` it learns as `distil` says, else from the labels alone.
+    """
+
+    section: ClassVar[str] = "finetune"
+
+    steps: Annotated[int, Field(ge=0)] = 300
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["one-cycle", "cosine"] = "cosine"
+    teach: bool = True
+    distil: DistilSettings = DistilSettings()

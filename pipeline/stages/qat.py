@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiondeploy.models.settings import AugmentSettings, QatSettings
+from visiondeploy.models.settings import AugmentSettings, DistilSettings, QatSettings
 from visiondeploy.pipeline.stages import train
 from visiondeploy.types import Dataset
 
@@ -46,7 +46,9 @@ def tune(
     network = load_network(checkpoint)
     spec = network.spec
     task_objective = SegmentationObjective(spec, settings, augment, needs_labels=settings.task_weight > 0)
-    objective = DistilledObjective(task_objective, network.module, settings.temperature, settings.task_weight)
+    # Fake quantisation changes no layer's place: its logits say enough of what it does.
+    taught = DistilSettings(temperature=settings.temperature, features=0, affinity=0, task_weight=settings.task_weight)
+    objective = DistilledObjective(task_objective, network.module, taught)
     size = (spec.input.height, spec.input.width)
     module = FakeQuantised(network.module, size, weight_bits, settings.tracked, symmetric)
     trained = train.learn(Network(module, spec), objective, dataset, splits, settings, work, folder, report)
