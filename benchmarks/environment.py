@@ -132,6 +132,11 @@ def has_vnni(isa: Collection[str] | None = None) -> bool:
     return not {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}.isdisjoint(_here(isa))
 
 
+def has_avx512(isa: Collection[str] | None = None) -> bool:
+    """Whether a vector of the processor holds 16 values of single precision; `isa` as in `has_vnni`."""
+    return "avx512f" in _here(isa)
+
+
 def has_fast_half(isa: Collection[str] | None = None) -> bool:
     """Whether the processor computes in fp16 itself: AVX512-FP16 or AMX-FP16, FEAT_FP16 on ARM.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from visiondeploy.benchmarks.environment import has_avx512
 from visiondeploy.errors import BackendUnavailable, UsageError
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.pipeline.recipe import Recipe
@@ -56,6 +57,10 @@ class Backend(Protocol):
         """
         ...
 
+    def multiple(self, precision: Precision) -> int:
+        """The number of channels whose multiples it computes without waste."""
+        ...
+
     def compile(self, source: Path, folder: Path, settings: EngineSettings = PLAIN) -> None:
         """Write the engine for the artifact folder `source` into `folder`, which is empty. Raises `InputError`."""
         ...
@@ -82,6 +87,10 @@ class HostBackend:
     def unrunnable(self) -> str | None:
         """None: what is built here runs here."""
         return None
+
+    def multiple(self, precision: Precision) -> int:
+        """The single-precision lanes of this CPU's vectors, in which oneDNN and MLAS block channels, in int8 too."""
+        return 16 if has_avx512() else 8
 
     def heed(self, recipe: Recipe) -> dict[str, Any]:
         """Nothing. Raises `UsageError` where something is set, which would have no effect."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from visiondeploy.calibration.watching import Watch
-from visiondeploy.types import Layer, TensorSpec
+from visiondeploy.types import Array, Layer, TensorSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shapes of a network's inputs for one image, by name."""
@@ -51,6 +51,20 @@ class Inner:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """One layer as a runtime executes it, and how long that takes: the median of several runs.
+
+    `name`      the path of its module, or its node in the graph, where that is known; else what the runtime calls it
+    `kind`      what the runtime calls the operator, `compute` the type of the arithmetic, both as in `Layer`
+    """
+
+    name: str
+    kind: str
+    compute: str
+    milliseconds: float
+
+
 @runtime_checkable
 class Inspectable(Protocol):
     """A backend that knows more of the layers than what is recorded of the products."""
@@ -83,4 +97,24 @@ class Watchable(Protocol):
 
     def watch(self, folder: Path, threads: int) -> Watch:
         """What computes tensors of `inner` by name. The caller has checked the digests. Raises `InputError`."""
+        ...
+
+
+WARMUPS = 3
+"""Runs before those that a profile is made of."""
+
+
+@runtime_checkable
+class Profilable(Protocol):
+    """A backend whose runtime times each layer by itself.
+
+    The sum is less than a call, and a runtime that keeps times is a little slower: for shares and comparisons.
+    """
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """Every layer that is executed for these feeds, in order, over `runs` runs after some that are not counted.
+
+        What the runtime put there itself (a reorder, a cast) is a layer as well. The caller has checked the digests.
+        Raises `InputError`.
+        """
         ...

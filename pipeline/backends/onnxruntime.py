@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,9 +14,10 @@ from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends import onnx_inside
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.feeds import Inputs
-from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
+from visiondeploy.pipeline.backends.inside import WARMUPS, Inner, LayerDetail, LayerTime, Shapes
 from visiondeploy.pipeline.backends.onnx_file import stored_types
-from visiondeploy.pipeline.backends.onnxruntime_inside import with_kernels
+from visiondeploy.pipeline.backends.onnxruntime_inside import WORK, with_kernels
+from visiondeploy.pipeline.backends.onnxruntime_profile import Kernel, kernels, layer_times
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
@@ -26,11 +25,8 @@ MODEL = "model.onnx"
 WEIGHTS = "model.data"
 """Where `save_onnx` puts the weights of a graph over 2 GB, which protobuf does not hold."""
 
-WORK = re.compile(r"Conv|MatMul|Gemm")
-"""What kernels that hold the work are called, with whatever a fusion or a layout puts around it."""
 NAMED_ALIKE = ("float16", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool")
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {f"tensor({name})": name for name in NAMED_ALIKE}
-COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8"}
 
 
 class OnnxRuntimeBackend(HostBackend):
@@ -59,26 +55,18 @@ class OnnxRuntimeBackend(HostBackend):
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """The kernels of one profiled run: what was executed, on which provider, on which types."""
-        with tempfile.TemporaryDirectory(prefix="visiondeploy-") as temporary:
-            session = inference_session(folder / MODEL, threads, profile=Path(temporary) / "profile")
-            session.run(None, dict(feeds))
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        layers: dict[str, Layer] = {}
-        for event in events:
-            arguments = event.get("args", {})
-            kind = arguments.get("op_name", "")
-            if event.get("cat") != "Node" or not WORK.search(kind):
-                continue
-            name = event["name"].removesuffix("_kernel_time")
-            first = next(iter(arguments["input_type_shape"][0]))
-            layers[name] = Layer(
-                name, kind, COMPUTE.get(first, first), arguments["provider"].removesuffix("ExecutionProvider").lower()
-            )
+        executed = [kernel.layer for kernel in _kernels(folder, threads, feeds, runs=1)]
+        layers = {layer.name: layer for layer in executed if WORK.search(layer.kind)}
         return Realised(tuple(layers.values()), stored_types(folder / MODEL))
 
     def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
         """The graph's layers: of what ONNX Runtime makes of it there are names and types, but no shapes."""
         return with_kernels(onnx_inside.graph_layers(folder / MODEL, shapes), recorded)
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """The kernels of the runtime's profile, whose times have a resolution of a microsecond."""
+        graph = onnx_inside.graph_layers(folder / MODEL, {name: feed.shape for name, feed in feeds.items()})
+        return layer_times(graph, _kernels(folder, threads, feeds, WARMUPS + runs))
 
     def inner(self, folder: Path) -> tuple[Inner, ...]:
         """The tensors of the graph."""
@@ -91,6 +79,11 @@ class OnnxRuntimeBackend(HostBackend):
         from visiondeploy.calibration.probe import Probe
 
         return partial(Probe, onnx.load(folder / MODEL), threads=threads)
+
+
+def _kernels(folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[Kernel, ...]:
+    with tempfile.TemporaryDirectory(prefix="visiondeploy-") as temporary:
+        return kernels(inference_session(folder / MODEL, threads, profile=Path(temporary) / "profile"), feeds, runs)
 
 
 def inference_session(path: Path, threads: int, profile: Path | None = None) -> Any:

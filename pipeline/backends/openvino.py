@@ -9,9 +9,9 @@ from typing import Any
 
 from visiondeploy.calibration.watching import Watch, Watched
 from visiondeploy.errors import InputError
-from visiondeploy.pipeline.backends import openvino_inside
+from visiondeploy.pipeline.backends import openvino_inside, openvino_profile
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
-from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, Shapes
+from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, LayerTime, Shapes
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
 from visiondeploy.pipeline.backends.openvino_inside import COMPUTE, PRODUCTS
 from visiondeploy.pipeline.backends.openvino_session import OpenVinoSession, compiled, read, reason
@@ -73,6 +73,12 @@ class OpenVinoBackend(HostBackend):
     def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
         """The layers of the execution graph for one image, as this machine runs them."""
         return openvino_inside.execution_layers(compiled(read(folder / MODEL), threads, shapes).get_runtime_model())
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """The layers of the execution graph for these feeds, whose times have a resolution of a microsecond."""
+        shapes = {name: feed.shape for name, feed in feeds.items()}
+        model = compiled(read(folder / MODEL), threads, shapes, profiled=True)
+        return openvino_profile.layer_times(model, feeds, runs)
 
     def inner(self, folder: Path) -> tuple[Inner, ...]:
         """The tensors of the IR, which keep the names that they have in the ONNX file."""

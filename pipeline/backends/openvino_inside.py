@@ -56,6 +56,12 @@ def inner_tensors(model: Any) -> tuple[Inner, ...]:
     return tuple(found)
 
 
+def executed(node: Any) -> tuple[str, str, str]:
+    """Name, kind and type of arithmetic of one node of an execution graph."""
+    kind, precision = _info(node, "layerType"), _info(node, "runtimePrecision")
+    return _names(node)[0], kind, COMPUTE.get(precision, precision)
+
+
 class _Execution:
     """An execution graph, and what is constant in it."""
 
@@ -73,8 +79,7 @@ class _Execution:
 
     def detail(self, node: Any) -> LayerDetail:
         """One layer. A constant is counted with the layer that asks first."""
-        kind, precision = _info(node, "layerType"), _info(node, "runtimePrecision")
-        name, fused = _names(node)
+        name, kind, compute = executed(node)
         behind = [value for source in _sources(node) for value in self._behind(source, kind not in _SETTINGS)]
         return LayerDetail(
             name=name,
@@ -84,9 +89,9 @@ class _Execution:
             parameters=sum(values for values, _ in behind),
             weight_bytes=sum(size for _, size in behind),
             macs=_macs(node, kind) if kind in PRODUCTS else 0,
-            compute=COMPUTE.get(precision, precision),
+            compute=compute,
             provider="cpu",
-            fused=fused,
+            fused=_names(node)[1],
         )
 
     def _is(self, node: Any) -> bool:

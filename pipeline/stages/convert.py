@@ -7,7 +7,7 @@ calibration images, by name. Inputs and outputs stay float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,6 @@ def convert(source: Path, task: Task, images: Feeds, samples: Feeds, threads: in
     stay in fp32 for that, to the largest of those values. Raises `InputError` where a value is not finite in fp32.
     """
     import onnx
-    from onnxruntime.transformers import float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
     from visiondeploy.calibration.extremes import largest_values, largest_weights
     from visiondeploy.pipeline.backends.table import BACKENDS
@@ -61,19 +59,7 @@ def convert(source: Path, task: Task, images: Feeds, samples: Feeds, threads: in
     _name_nodes(fp32.graph)
     values = {**largest_weights(fp32), **largest_values(fp32, images, threads)}
     beyond = _beyond(fp32.graph, {name: value for name, value in values.items() if value > LARGEST})
-    model = float16.convert_float_to_float16(
-        fp32,
-        keep_io_types=True,
-        # The source's inferred shapes are of the fp32 graph; the converter infers anew.
-        disable_shape_infer=False,
-        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
-        node_block_list=list(beyond),
-    )
-    _join_fp32(model.graph)
-    # The converter puts its casts at the end of the list of nodes.
-    sorted_model = OnnxModel(model)
-    sorted_model.topological_sort()
-    model = sorted_model.model
+    model = in_half(fp32, list(beyond))
     onnx.checker.check_model(model)
     save_onnx(model, folder / "model.onnx")
     backend = BACKENDS["onnxruntime"]
@@ -87,6 +73,27 @@ def convert(source: Path, task: Task, images: Feeds, samples: Feeds, threads: in
         "largest_value": max(values.values(), default=0.0),
         "images": len(images),
     }
+
+
+def in_half(fp32: onnx.ModelProto, beyond: Sequence[str] = ()) -> onnx.ModelProto:
+    """The graph in float16, whose nodes have names; those of `beyond` stay in fp32. `fp32` is used up."""
+    from onnxruntime.transformers import float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = float16.convert_float_to_float16(
+        fp32,
+        keep_io_types=True,
+        # The source's inferred shapes are of the fp32 graph; the converter infers anew.
+        disable_shape_infer=False,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
+        node_block_list=list(beyond),
+    )
+    _join_fp32(model.graph)
+    # The converter puts its casts at the end of the list of nodes.
+    sorted_model = OnnxModel(model)
+    sorted_model.topological_sort()
+    made: onnx.ModelProto = sorted_model.model
+    return made
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

@@ -137,9 +137,10 @@ def test_the_room_imports_no_heavy_runtime() -> None:
     code = (
         "import sys\n"
         "from visiondeploy.benchmarks import accuracy, agreement, environment, latency, memory, statistics\n"
-        "from visiondeploy.benchmarks.report import cells, markdown, pictures, schema, terminal\n"
+        "from visiondeploy.benchmarks.report import cells, markdown, pareto, pictures, schema, terminal\n"
         "environment.capture(1)\n"
-        "print([n for n in ('torch', 'torchvision', 'onnx', 'onnxruntime', 'openvino', 'scipy') if n in sys.modules])\n"
+        "heavy = 'torch', 'torchvision', 'onnx', 'onnxruntime', 'openvino', 'scipy', 'matplotlib'\n"
+        "print([n for n in heavy if n in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

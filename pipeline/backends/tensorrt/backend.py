@@ -68,6 +68,13 @@ class TensorRtBackend:
                 reason = f"it builds on the GPU that it builds for, but there is {error}: tensorrt-rtx needs none"
         return reason
 
+    def multiple(self, precision: Precision) -> int:
+        """What its tensor cores take at once: NVIDIA's "Deep Learning Performance" guide, 16 bytes of one operand.
+
+        For int8 twice that, as TensorRT's own layouts hold 32 channels of it.
+        """
+        return {Precision.INT8: 32, Precision.FP8: 16}.get(precision, 8)
+
     def unrunnable(self) -> str | None:
         """None where its engines can run: with a GPU, and the packages that talk to it."""
         try:

@@ -32,6 +32,7 @@ GRAPH = (
         ("InsertedPrecisionFreeCast_relu_nchwc", "encoder.0.0"),
         ("relu_token_7_nchwc", "encoder.0.0"),
         ("node_relu", "encoder.0.0"),
+        ("fused encoder.0.3", "encoder.0.3"),
         ("logits_nchwc", "encoder.0.3"),
         ("getitem_3", "encoder.0.3"),
     ],
