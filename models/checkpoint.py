@@ -111,6 +111,10 @@ def load_network(folder: Path) -> Network:
         # The state that is read, and the module that it is copied into.
         _check_memory(spec, copies=2)
         module = create(spec.architecture, spec.options, len(spec.classes))
+        if spec.changes:
+            from visiondeploy.models.compression.replay import replay
+
+            replay(module, spec.changes)
     except UsageError as error:
         raise InputError(f"{folder / DESCRIPTION} describes no network: {error}") from None
     try:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from visiondeploy.models.compression.changes import Change
 from visiondeploy.types import Settings
 
 Scalar = bool | int | float | str
@@ -36,7 +37,8 @@ class NetworkSpec(Settings):
     `ignore_index` is the value of pixels without a class, and lies outside of the classes; the palette has a
     colour for each. `trained_steps` is 0 for random weights, and every report says so. With `io` "uint8"
     normalisation and what follows the network are in the graph: raw images N×H×W×3 uint8 go in. A trained network
-    has "float32"; what is served of it may have the other.
+    has "float32"; what is served of it may have the other. `changes` is what was changed of the architecture since, in
+    order.
     """
 
     architecture: str
@@ -48,13 +50,16 @@ class NetworkSpec(Settings):
     input: InputSpec = InputSpec()
     trained_steps: Annotated[int, Field(ge=0)] = 0
     io: Io = "float32"
+    changes: tuple[Change, ...] = ()
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `io` where it is the default: checkpoints and keys are those of releases that did not have it."""
+        """Without `io` and `changes` where they are the defaults: as releases wrote it that did not have them."""
         found: dict[str, Any] = handler(self)
         if self.io == "float32":
             found.pop("io", None)
+        if not self.changes:
+            found.pop("changes", None)
         return found
 
     @model_validator(mode="after")

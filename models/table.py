@@ -53,13 +53,16 @@ def check_name(architecture: str) -> None:
         raise unknown_name("network", architecture, NETWORKS)
 
 
-def check_batch(architecture: str, batch_size: int) -> None:
-    """Raise `UsageError` for a batch that the network does not train with, or a network that is not in the table."""
+def check_batch(architecture: str, batch_size: int, key: str = "train.batch_size") -> None:
+    """Raise `UsageError` for a batch that the network does not train with, or a network that is not in the table.
+
+    `key` is where the recipe says how large it is.
+    """
     check_name(architecture)
     smallest = NETWORKS[architecture].smallest_batch
     if batch_size < smallest:
         raise UsageError(
-            f"train.batch_size is {batch_size}, but network '{architecture}' trains with {smallest} images or more, as "
+            f"{key} is {batch_size}, but network '{architecture}' trains with {smallest} images or more, as "
             "its batch norm compares them: raise it, or take a checkpoint with --checkpoint."
         )
 

@@ -15,16 +15,25 @@ import pytest
 import visiondeploy
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNTIMES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
+RUNTIMES = ("torch", "torchvision", "torch_pruning", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
 RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda")
 
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
     "visiondeploy.models.augment",
+    "visiondeploy.models.compression.allocation",
+    "visiondeploy.models.compression.dependencies",
+    "visiondeploy.models.compression.importance",
+    "visiondeploy.models.compression.latency_table",
+    "visiondeploy.models.compression.replay",
+    "visiondeploy.models.compression.separable",
+    "visiondeploy.models.compression.steps",
+    "visiondeploy.models.compression.structure",
     "visiondeploy.models.dataflow",
     "visiondeploy.models.deeplabv3",
     "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
+    "visiondeploy.models.hints",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
     "visiondeploy.models.qat",
