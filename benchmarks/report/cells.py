@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from visiondeploy.benchmarks.report.schema import (
     AgreementRow,
@@ -39,17 +39,19 @@ class Cell:
 
 NAMES = Cell("engine")
 
+Line = TypeVar("Line")
+
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """The heading of a column, how it is aligned, and what a row shows in it."""
+class Column(Generic[Line]):
+    """The heading of a column, how it is aligned, and what a line of the table shows in it."""
 
     heading: Cell
     align: Literal["left", "right"]
-    cell: Callable[[Row], Cell]
+    cell: Callable[[Line], Cell]
 
 
-def columns(report: Report) -> tuple[Column, ...]:
+def columns(report: Report) -> tuple[Column[Row], ...]:
     """The columns of the report's table, left to right, after that of the names (`NAMES`, `name`)."""
     metrics = dict.fromkeys(plain(row.quality.metric) for row in report.rows if row.quality is not None)
     # The baseline's own row is equal to itself, whatever its outputs are.
@@ -163,12 +165,21 @@ def signed(value: float) -> str:
 
 def size(count: int) -> str:
     """Bytes in decimal units."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
+    return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def count(number_of: int) -> str:
+    """How many, in thousands (k), millions (M) and so on."""
+    return _scaled(number_of, ("", "k", "M", "G", "T"))
+
+
+def _scaled(total: int, units: tuple[str, ...]) -> str:
+    value = float(total)
+    for unit in units[:-1]:
         if value < 999.5:
-            return f"{count} B" if unit == "B" else f"{number(value)} {unit}"
+            return f"{total if unit == units[0] else number(value)} {unit}".rstrip()
         value /= 1000
-    return f"{number(value)} TB"
+    return f"{number(value)} {units[-1]}"
 
 
 def _precision(row: Row) -> Cell:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.report import cells
+from visiondeploy.benchmarks.report import cells, compression_cells
+from visiondeploy.benchmarks.report.compression import Compression, Variant
 from visiondeploy.benchmarks.report.schema import Report, Verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
 
 def to_markdown(report: Report, title: str = "Benchmark") -> str:
-    """The report as Markdown text with a final newline, in the order in which the terminal shows it."""
+    """The report as Markdown text with a final newline, in the order in which the terminal shows it.
+
+    What has a heading of its own follows the verdict: the compression, and the metric by class.
+    """
     lines = [f"# {escaped(title)}", "", escaped(cells.machine(report.environment)), ""]
     surprises = cells.surprises(report)
     if surprises:
@@ -24,17 +29,46 @@ def to_markdown(report: Report, title: str = "Benchmark") -> str:
     lines += [f"**{cells.verdict_line(report.verdict)}**", ""]
     if report.verdict.checks:
         lines += [*checks(report.verdict), ""]
+    if report.compression is not None:
+        lines += ["## Compression", "", *compression(report.compression)]
     return "\n".join([*lines, *_per_class(report)])
+
+
+def compression_page(found: Compression, title: str = "Compression") -> str:
+    """What compressing did as a page of its own, Markdown with a final newline."""
+    return "\n".join([f"# {escaped(title)}", "", *compression(found)])
+
+
+def compression(found: Compression) -> list[str]:
+    """The lines of the section, without its heading: variants, layers, notes; with an empty one last."""
+    lines = [f"{escaped(compression_cells.headline(found)).removeprefix('compression: ')}.", "", *_variants(found), ""]
+    if found.layers:
+        columns = compression_cells.layer_columns()
+        names = (_cell(compression_cells.layer_name(layer)) for layer in found.layers)
+        lines += [
+            *_table(compression_cells.LAYERS, columns, found.layers, names),
+            _row([_bold(_cell(cell)) for cell in compression_cells.layers_total(found)]),
+            "",
+        ]
+    notes = compression_cells.notes(found)
+    return [*lines, *(f"- {escaped(line)}" for line in notes), ""] if notes else lines
+
+
+def _variants(found: Compression) -> list[str]:
+    def name(variant: Variant) -> str:
+        cell = _cell(compression_cells.name(variant, found))
+        return _bold(cell) if variant.name == found.chosen else cell
+
+    change: cells.Column[Variant] = cells.Column(
+        cells.Cell("change"), "left", lambda one: compression_cells.change(one, found)
+    )
+    columns = (change, *compression_cells.columns(found))
+    return _table(compression_cells.VARIANTS, columns, found.variants, map(name, found.variants))
 
 
 def table(report: Report) -> list[str]:
     """The lines of the table of engines alone."""
-    shown = cells.columns(report)
-    return [
-        _row([_cell(cells.NAMES), *(_cell(column.heading) for column in shown)]),
-        _row([":---", *("---:" if column.align == "right" else ":---" for column in shown)]),
-        *(_row([_cell(cells.name(row)), *(_cell(column.cell(row)) for column in shown)]) for row in report.rows),
-    ]
+    return _table(cells.NAMES, cells.columns(report), report.rows, (_cell(cells.name(row)) for row in report.rows))
 
 
 def checks(verdict: Verdict) -> list[str]:
@@ -68,12 +102,32 @@ def _per_class(report: Report) -> list[str]:
     return [*lines, ""]
 
 
+def _table(
+    heading: cells.Cell,
+    columns: Sequence[cells.Column[cells.Line]],
+    found: Sequence[cells.Line],
+    names: Iterable[str],
+) -> list[str]:
+    return [
+        _row([_cell(heading), *(_cell(column.heading) for column in columns)]),
+        _row([":---", *("---:" if column.align == "right" else ":---" for column in columns)]),
+        *(
+            _row([name, *(_cell(column.cell(line)) for column in columns)])
+            for name, line in zip(names, found, strict=True)
+        ),
+    ]
+
+
 def _row(parts: list[str]) -> str:
     return f"| {' | '.join(parts)} |"
 
 
 def _cell(cell: cells.Cell) -> str:
     return "<br>".join(escaped(line) for line in (cell.main, cell.detail) if line)
+
+
+def _bold(text: str) -> str:
+    return "<br>".join(f"**{line}**" for line in text.split("<br>")) if text else ""
 
 
 def escaped(text: str) -> str:

@@ -5,17 +5,16 @@ Text is set in the font that Pillow carries, so that a picture is the same on ev
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from visiondeploy.errors import ResourceError, UsageError
+from visiondeploy.benchmarks.report.files import whole_file
+from visiondeploy.errors import UsageError
 from visiondeploy.types import Image
 
 Colour = tuple[int, int, int]
@@ -96,18 +95,8 @@ def save_png(path: Path, image: Pillow.Image) -> None:
 
     Raises ResourceError where it cannot be written (no folder, no right, no space).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            image.save(stream, format="PNG", optimize=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise ResourceError(f"{path} could not be written: {error.strerror or error}; check the folder.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with whole_file(path) as stream:
+        image.save(stream, format="PNG", optimize=True)
 
 
 def _labels(rows: Sequence[Sequence[tuple[str, Image]]]) -> list[str]:

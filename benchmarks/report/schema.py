@@ -16,8 +16,10 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from visiondeploy.benchmarks.report.compression import Compression
+from visiondeploy.benchmarks.report.parts import Interval, Part, Positive, Share, Text
 from visiondeploy.errors import InputError
 from visiondeploy.types import Agreement, Outcome, Precision, Status
 
@@ -32,23 +34,7 @@ BASELINE_BACKEND = "pytorch"
 _NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\n\s*\]")
 
 
-def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
-    if interval[0] > interval[1]:
-        raise ValueError(f"an interval runs from low to high, found {list(interval)}")
-    return interval
-
-
-Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
-
-
-class GpuLoad(_Part):
+class GpuLoad(Part):
     """A GPU while it was measured. `None` where it does not tell.
 
     `sm_mhz` is the smallest, the median and the largest clock of its multiprocessors, `sm_mhz_max` what they can,
@@ -66,7 +52,7 @@ class GpuLoad(_Part):
     throttled: tuple[Text, ...] = ()
 
 
-class Environment(_Part):
+class Environment(Part):
     """The machine and the tools. `None` where the system does not tell."""
 
     cpu: str
@@ -92,18 +78,18 @@ class Environment(_Part):
     os: str | None = None
     kernel: str | None = None
     python: str | None = None
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = Field(default_factory=dict)
     """Variables of the environment that change threads or instruction sets, where they are set."""
 
 
-class ClassQuality(_Part):
+class ClassQuality(Part):
     """The metric of one class; None where no pixel of the class is in the truth or the prediction."""
 
     value: float | None
     baseline: float | None
 
 
-class Quality(_Part):
+class Quality(Part):
     """The task's metric (larger is better) on `n` samples, and its difference to the baseline.
 
     `ci95` is the paired bootstrap interval of `delta`; None where fewer than two samples were seen.
@@ -115,7 +101,7 @@ class Quality(_Part):
     delta: float
     ci95: Interval | None
     n: Annotated[int, Field(ge=1)]
-    per_class: dict[str, ClassQuality] = {}
+    per_class: dict[str, ClassQuality] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _delta_is_the_difference(self) -> Self:
@@ -126,7 +112,7 @@ class Quality(_Part):
         return self
 
 
-class AgreementRow(_Part):
+class AgreementRow(Part):
     """How far the outputs are from the baseline's, as `visiondeploy.types.Agreement`, without infinities.
 
     `sqnr_db` is null where it is no finite number: with `exact` true the outputs are equal (SQNR is +∞);
@@ -174,7 +160,7 @@ class AgreementRow(_Part):
         )
 
 
-class Latency(_Part):
+class Latency(Part):
     """Milliseconds of one inference. A percentile is null where too few runs support it.
 
     `raw` holds every timed run in order, `blocks` the median of each block (blocks of equal length);
@@ -200,7 +186,7 @@ class Latency(_Part):
         return self
 
 
-class Speedup(_Part):
+class Speedup(Part):
     """Latency of the baseline over that of the row, from paired blocks: above 1 the row is faster."""
 
     value: Positive
@@ -214,7 +200,7 @@ class Speedup(_Part):
         return self
 
 
-class Row(_Part):
+class Row(Part):
     """One engine (or the baseline), measured, failed or not run.
 
     `realised` counts layers by the type they compute in, `stored` by the type their weights are kept in,
@@ -230,8 +216,8 @@ class Row(_Part):
     status: Status
     reason: Text | None = None
     realised: dict[str, NonNegativeInt] | None = None
-    stored: dict[str, NonNegativeInt] = {}
-    providers: dict[str, NonNegativeInt] = {}
+    stored: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    providers: dict[str, NonNegativeInt] = Field(default_factory=dict)
     parameters: NonNegativeInt | None = None
     size_bytes: NonNegativeInt | None = None
     peak_rss_bytes: NonNegativeInt | None = None
@@ -261,7 +247,7 @@ class Row(_Part):
         return {kind: n for kind, n in (self.realised or {}).items() if kind != self.precision.value and n}
 
 
-class Check(_Part):
+class Check(Part):
     """One limit and what was found, both as they are to be read."""
 
     name: Text
@@ -273,7 +259,7 @@ class Check(_Part):
 _SEVERITY = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """The worst outcome of the checks. Without any check nothing is shown to hold: INCONCLUSIVE."""
 
     status: Outcome
@@ -300,7 +286,7 @@ def _worst(checks: Iterable[Check]) -> Outcome:
     return min((check.status for check in checks), key=_SEVERITY.__getitem__, default=Outcome.INCONCLUSIVE)
 
 
-class Report(_Part):
+class Report(Part):
     """Rows measured on one machine in one run; the first is the baseline (PyTorch eager, fp32)."""
 
     schema_name: Literal["visiondeploy.report/1"] = Field(default=SCHEMA, alias="schema")
@@ -308,6 +294,8 @@ class Report(_Part):
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     verdict: Verdict
     notes: tuple[str, ...] = ()
+    compression: Compression | None = None
+    """What compressing the network did; None, and absent from the JSON, where it was not compressed."""
 
     @model_validator(mode="after")
     def _baseline_first(self) -> Self:
@@ -326,6 +314,14 @@ class Report(_Part):
             raise ValueError(f"names of rows are unique, found twice: {', '.join(twice)}")
         return self
 
+    @model_validator(mode="after")
+    def _variants_have_their_rows(self) -> Self:
+        names = {row.name for row in self.rows}
+        for variant in self.compression.variants if self.compression is not None else ():
+            if variant.row is not None and variant.row not in names:
+                raise ValueError(f"variant '{variant.name}' was measured in row '{variant.row}', which is not there")
+        return self
+
     @property
     def baseline(self) -> Row:
         """The first row."""
@@ -333,7 +329,9 @@ class Report(_Part):
 
     def to_json(self) -> str:
         """The report as JSON text, UTF-8 friendly, lists of numbers on one line, with a final newline."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False)
+        absent = {"compression"} if self.compression is None else None
+        content = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         return _NUMBERS.sub(lambda found: "[" + re.sub(r"\s*\n\s*", " ", found[1]) + "]", text) + "\n"
 
     @classmethod

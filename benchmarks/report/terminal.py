@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich import box
@@ -10,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from visiondeploy.benchmarks.report import cells
+from visiondeploy.benchmarks.report import cells, compression_cells
+from visiondeploy.benchmarks.report.compression import Compression
 from visiondeploy.benchmarks.report.schema import Report, Row
 from visiondeploy.types import Outcome, Status
 
@@ -47,16 +49,16 @@ def _print(report: Report, console: Console) -> None:
     for line in cells.surprises(report):
         console.print(_hanging("!", line, "bold yellow"))
     console.print()
-    table = _table(report, cells.NAMES, [cells.name(row) for row in report.rows])
-    if console.measure(table, options=console.options.update(max_width=_UNBOUNDED)).maximum > console.width:
-        # Names broken into pieces cannot be read: they stand above, and the table refers to them.
-        for number, row in enumerate(report.rows, start=1):
-            name = cells.name(row)
-            console.print(_hanging(str(number), f"{name.main} {name.detail}".strip(), "bold"))
-        console.print()
-        table = _table(report, cells.Cell("#"), [cells.Cell(str(number)) for number in range(1, len(report.rows) + 1)])
-    console.print(table)
+    _print_table(
+        console,
+        cells.columns(report),
+        report.rows,
+        {cells.NAMES: [cells.name(row) for row in report.rows]},
+        [_style(row) for row in report.rows],
+    )
     console.print()
+    if report.compression is not None:
+        _print_compression(report.compression, console)
     for line in cells.notes(report):
         console.print(_hanging("·", line, "dim"))
     console.print()
@@ -70,6 +72,45 @@ def _print(report: Report, console: Console) -> None:
         console.print(Padding(_hanging(mark, said, _COLOURS[check.status]), (0, 0, 0, 2)))
 
 
+def _print_compression(found: Compression, console: Console) -> None:
+    """The variants, where their layers are to be seen, and the notes."""
+    console.print(Text(compression_cells.headline(found), style="bold"))
+    console.print()
+    labels = {
+        compression_cells.VARIANTS: [compression_cells.name(variant, found) for variant in found.variants],
+        cells.Cell("change"): [compression_cells.change(variant, found) for variant in found.variants],
+    }
+    styles = ["bold green" if variant.name == found.chosen else "" for variant in found.variants]
+    _print_table(console, compression_cells.columns(found), found.variants, labels, styles)
+    console.print()
+    for line in (compression_cells.layers_line(found), *compression_cells.notes(found)):
+        if line:
+            console.print(_hanging("·", line, "dim"))
+    console.print()
+
+
+def _print_table(
+    console: Console,
+    columns: Sequence[cells.Column[cells.Line]],
+    found: Sequence[cells.Line],
+    labels: dict[cells.Cell, list[cells.Cell]],
+    styles: Sequence[str],
+) -> None:
+    """A table whose first columns are `labels`, by their headings; it refers to them by number where they do not fit.
+
+    Names broken into pieces cannot be read, so they stand above then.
+    """
+    table = _table(columns, found, labels, styles)
+    if console.measure(table, options=console.options.update(max_width=_UNBOUNDED)).maximum > console.width:
+        for number, (style, parts) in enumerate(zip(styles, zip(*labels.values(), strict=True), strict=True), start=1):
+            said = " · ".join(f"{part.main} {part.detail}".strip() for part in parts)
+            console.print(_hanging(str(number), said, style or "bold"))
+        console.print()
+        numbers = [cells.Cell(str(number)) for number in range(1, len(found) + 1)]
+        table = _table(columns, found, {cells.Cell("#"): numbers}, styles)
+    console.print(table)
+
+
 def _hanging(mark: str, line: str, style: str) -> Table:
     """A mark, and beside it the line, which wraps within its own column."""
     grid = Table.grid(padding=(0, 1, 0, 0))
@@ -79,15 +120,20 @@ def _hanging(mark: str, line: str, style: str) -> Table:
     return grid
 
 
-def _table(report: Report, heading: cells.Cell, names: list[cells.Cell]) -> Table:
-    shown = cells.columns(report)
+def _table(
+    columns: Sequence[cells.Column[cells.Line]],
+    found: Sequence[cells.Line],
+    labels: dict[cells.Cell, list[cells.Cell]],
+    styles: Sequence[str],
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
-    table.add_column(_stacked(heading, "bold"))
-    for column in shown:
+    for heading in labels:
+        table.add_column(_stacked(heading, "bold"))
+    for column in columns:
         table.add_column(_stacked(column.heading, "bold"), justify=column.align, overflow="fold")
-    for name, row in zip(names, report.rows, strict=True):
-        style = _style(row)
-        table.add_row(_stacked(name, style), *(_stacked(column.cell(row), style) for column in shown))
+    for line, style, *parts in zip(found, styles, *labels.values(), strict=True):
+        shown = (*parts, *(column.cell(line) for column in columns))
+        table.add_row(*(_stacked(cell, style) for cell in shown))
     return table
 
 

@@ -263,3 +263,27 @@ class TestVerdict:
     def test_cannot_be_better_than_its_checks(self) -> None:
         with pytest.raises(ValidationError, match="the worst of the checks is FAIL"):
             Verdict(status=Outcome.PASS, checks=kit.verdict().checks)
+
+
+class TestCompression:
+    def test_round_trip(self) -> None:
+        report = kit.compressed(5)
+        assert report.compression is not None
+        assert Report.from_json(report.to_json()) == report
+
+    def test_is_absent_from_the_json_of_what_was_not_compressed(self) -> None:
+        assert "compression" not in json.loads(kit.report().to_json())
+
+    def test_a_variant_needs_its_row(self) -> None:
+        with pytest.raises(ValidationError, match="'cut-25' was measured in row 'cut-25-int8-openvino', which is not"):
+            Report.model_validate(
+                {**dict(kit.report(kit.baseline())), "compression": kit.compression(variants=kit.variants(3)[1:2])}
+            )
+
+    def test_the_chosen_one_is_a_variant(self) -> None:
+        with pytest.raises(ValidationError, match="one of dense, cut-25, cut-50, found 'other'"):
+            kit.compression(chosen="other")
+
+    def test_names_are_unique(self) -> None:
+        with pytest.raises(ValidationError, match="unique, found twice: dense"):
+            kit.compression(variants=kit.variants(1) * 2)
