@@ -176,11 +176,11 @@ def _parity(builds: Sequence[OpenBuild]) -> list[Check]:
 
 def _checks(entries: Sequence[tuple[Contender, OpenBuild]], rows: Sequence[Row], trained: bool) -> list[Check]:
     """Every engine against the limits of the build that it comes from."""
-    return [
-        check
-        for (_, build), row in zip(entries[1:], rows[1:], strict=True)
-        for check in gate.row_checks(row, build.recipe.limits, trained)
-    ]
+    checks: list[Check] = []
+    for (contender, build), row in zip(entries[1:], rows[1:], strict=True):
+        compressed = contender.parameters != build.record.parameters
+        checks += gate.row_checks(row, build.recipe.limits, trained, compressed=compressed)
+    return checks
 
 
 def _entries(builds: Sequence[OpenBuild]) -> list[tuple[Contender, OpenBuild]]:
@@ -210,14 +210,15 @@ def _left_out(builds: Sequence[OpenBuild], rows: Sequence[Row]) -> list[Row]:
 
 def _contender(build: OpenBuild, engine: Engine) -> Contender:
     folder = build.folder / engine.folder
+    label = build.recipe.compress.label if engine.backend != BASELINE else ""
     return Contender(
-        name=f"{build.recipe.name}-{engine.precision}-{engine.backend}",
+        name="-".join(filter(None, (build.recipe.name, label, engine.precision, engine.backend))),
         model=build.recipe.name,
         backend=engine.backend,
         precision=engine.precision,
         folder=folder,
         size_bytes=engine.size_bytes,
-        parameters=build.record.parameters,
+        parameters=build.record.parameters if engine.parameters is None else engine.parameters,
         realised=Realised(engine.layers, engine.stored),
         notes=qat.notes(build.recipe.qat) if engine.precision is Precision.INT8 else (),
     )

@@ -1,6 +1,7 @@
 """`deploy build`: the order of the stages, in one place.
 
-    train or load ─► [qat] ─► export ─► convert (fp16) or quantise (int8) ─► compile by backend ─► measure ─► verdict
+    train or load ─► [compress] ─► [qat] ─► export ─► convert (fp16) or quantise (int8) ─► compile by backend
+    ─► measure ─► verdict
 
 With `--io uint8` what is compiled is wrapped before: raw images go in, and what follows the network is in the graph.
 Each arrow goes through the store: its key is made of the digests of what goes in, the stage's settings and
@@ -15,6 +16,7 @@ from pathlib import Path
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.compression import compress
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
 from visiondeploy.pipeline.ledger import Ledger
@@ -23,6 +25,7 @@ from visiondeploy.pipeline.precise import Precise
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.store import Artifact, Store
 from visiondeploy.pipeline.walk import Compiled, Measured, Walk
+from visiondeploy.pipeline.weighing import Compressed
 from visiondeploy.pipeline.wrapping import Wrapping
 from visiondeploy.types import Precision
 
@@ -55,17 +58,23 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
     network = walk.network()
     places: dict[str, Artifact] = {"network": network}
     wrapped: dict[str, Artifact] = {}
+    small: Compressed | None = None
     engines: list[Compiled] = []
     baseline: Compiled | None = None
     measured: Measured | None = None
-    if until != "train":
+    if until != "train" and recipe.compress.steps:
+        small = compress(ledger, network)
+        ledger.checks += small.checks
+        places |= small.places
+    if until not in {"train", "compress"}:
         # What engines are made from. What they are compared with stays the network as it was.
-        tuned = walk.tuned(network)
-        if tuned is not network:
+        lean = small.network if small else network
+        tuned = walk.tuned(lean)
+        if tuned is not lean:
             places["network-qat"] = tuned
         exported = walk.export(tuned)
         places["onnx-fp32"] = exported
-    if until not in {"train", "export"}:
+    if until not in {"train", "compress", "export"}:
         ready = Precise(ledger).precise(tuned, exported)
         for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
             scheme = f"-{plan.scheme(backend)}" if recipe.precision.quantised else ""
@@ -80,8 +89,9 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         baseline = walk.baseline(network, engines, wrapped)
         if wrapped:
             places[f"engines/{baseline.backend.name}"] = baseline.artifact
-        measured = walk.measure(network, baseline, engines)
+        measured = walk.measure(network, tuned, baseline, engines)
 
+    parameters = small.network.meta["parameters"] if small and small.is_other else None
     record = BuildRecord(
         name=name,
         visiondeploy=__version__,
@@ -91,18 +101,18 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         network=network.digest,
         parameters=network.meta["parameters"],
         validation=plan.validation,
-        engine=_fastest(ledger, measured, engines) if measured else None,
-        engines=tuple(_engine(engine, f"engines/{engine.backend.name}") for engine in engines),
+        engine=_fastest(ledger, measured, engines, compressed=parameters is not None) if measured else None,
+        engines=tuple(_engine(engine, f"engines/{engine.backend.name}", parameters) for engine in engines),
         baseline=_engine(baseline, f"engines/{baseline.backend.name}" if wrapped else "network") if baseline else None,
         left_out=tuple(ledger.left_out),
         parity=tuple(ledger.checks),
         stages=tuple(ledger.stages),
     )
-    report = _report(ledger, measured) if measured else None
+    report = _report(ledger, measured, small) if measured else small.report if small and until == "compress" else None
     return Built(folder, materialise(folder, places, record, report), report)
 
 
-def _engine(engine: Compiled, folder: str) -> Engine:
+def _engine(engine: Compiled, folder: str, parameters: int | None = None) -> Engine:
     return Engine(
         backend=engine.backend.name,
         precision=engine.precision,
@@ -110,26 +120,34 @@ def _engine(engine: Compiled, folder: str) -> Engine:
         size_bytes=engine.size_bytes,
         layers=engine.realised.layers,
         stored=engine.realised.stored,
+        parameters=parameters,
     )
 
 
-def _report(ledger: Ledger, measured: Measured) -> Report:
+def _report(ledger: Ledger, measured: Measured, small: Compressed | None) -> Report:
     return Report(
         environment=measured.environment,
         rows=(*measured.rows, *ledger.left_out),
         # What "auto" left out is no engine of this build, and is not judged.
-        verdict=gate.verdict(ledger.checks, measured.rows, ledger.plan.recipe.limits, ledger.trained),
+        verdict=gate.verdict(
+            ledger.checks,
+            measured.rows,
+            ledger.plan.recipe.limits,
+            ledger.trained,
+            compressed=small is not None and small.is_other,
+        ),
         notes=(*ledger.notes, *gate.notes(ledger.plan.served, ledger.trained)),
+        compression=small.record.apart() if small else None,
     )
 
 
-def _fastest(ledger: Ledger, measured: Measured, engines: list[Compiled]) -> str | None:
+def _fastest(ledger: Ledger, measured: Measured, engines: list[Compiled], *, compressed: bool) -> str | None:
     """The backend of the fastest engine that holds its limits."""
     recipe, limits = ledger.plan.recipe, ledger.plan.recipe.limits
     known = {e.backend.name for e in engines if recipe.engine.allow_fallback or not e.realised.fallbacks()}
     speed = {
         row.backend: row.speedup.value
         for row in measured.rows
-        if row.backend in known and row.speedup and gate.passes(row, limits, ledger.trained)
+        if row.backend in known and row.speedup and gate.passes(row, limits, ledger.trained, compressed=compressed)
     }
     return max(speed, key=speed.__getitem__, default=None)

@@ -2,6 +2,8 @@
 
 build.json           the report, and under "build" the recipe, the stages, parity and every file's digest
 network/             checkpoint and TensorBoard events; what engines are compared with
+network-compressed/  the same of the network made smaller, if it was
+compression/         what that did: report.json, compression.md, and metric over latency of all variants as PNG and SVG
 network-qat/         the same of the network fine-tuned for int8, if it was: what engines are made from
 onnx-fp32/           model.onnx, model.pt (TorchScript)
 onnx-fp16/           model.onnx in half precision
@@ -69,6 +71,8 @@ class Engine(_Part):
     size_bytes: int
     layers: tuple[Layer, ...]
     stored: dict[str, int]
+    parameters: int | None = None
+    """Of the compressed network that it was made from; None where that is the build's own."""
 
 
 class BuildRecord(_Part):

@@ -69,14 +69,17 @@ def classes_check(name: str, found: AgreementRow, share: float) -> Check:
     )
 
 
-def row_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
-    """The checks of one measured engine. The quality of a network with random weights is not judged."""
+def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> list[Check]:
+    """The checks of one measured engine. The quality of a network with random weights is not judged.
+
+    A compressed network is another one, whose pixels need not agree with the baseline's: its metric is judged alone.
+    """
     if row.status is not Status.OK:
         # An engine whose runtime is not here shows nothing, neither good nor bad.
         status = Outcome.INCONCLUSIVE if row.status is Status.NOT_RUN else Outcome.FAIL
         runs = Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)
         return [runs, *(_strict_checks(row, limits) if row.realised else [])]
-    checks = _agreement_checks(row, limits, trained)
+    checks = _agreement_checks(row, limits, trained, compressed)
     if trained and row.quality is not None:
         status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
         if row.quality.ci95 is not None:
@@ -109,7 +112,7 @@ def _strict_checks(row: Row, limits: LimitSettings) -> list[Check]:
     ]
 
 
-def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Check]:
+def _agreement_checks(row: Row, limits: LimitSettings, trained: bool, compressed: bool) -> list[Check]:
     """Outputs that are numbers, and enough pixels with the baseline's class, over all images that were measured."""
     found = row.agreement
     if found is None:
@@ -117,7 +120,7 @@ def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Ch
     if not found.finite:
         status, said = Outcome.FAIL, "NaN or infinity"
         return [Check(name=f"{row.name}: outputs", limit="finite numbers", found=said, status=status)]
-    if not trained or found.pixels is None:
+    if not trained or compressed or found.pixels is None:
         return []
     return [
         Check(
@@ -129,14 +132,17 @@ def _agreement_checks(row: Row, limits: LimitSettings, trained: bool) -> list[Ch
     ]
 
 
-def passes(row: Row, limits: LimitSettings, trained: bool) -> bool:
+def passes(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> bool:
     """Whether an engine was measured and fails none of its limits."""
-    return row.status is Status.OK and all(c.status is not Outcome.FAIL for c in row_checks(row, limits, trained))
+    checks = row_checks(row, limits, trained, compressed=compressed)
+    return row.status is Status.OK and all(check.status is not Outcome.FAIL for check in checks)
 
 
-def verdict(parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool) -> Verdict:
+def verdict(
+    parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool, *, compressed: bool = False
+) -> Verdict:
     """All checks of a build or a bench, and what they add up to. `rows[0]` is the baseline."""
     checks = list(parity)
     for row in rows[1:]:
-        checks += row_checks(row, limits, trained)
+        checks += row_checks(row, limits, trained, compressed=compressed)
     return Verdict.of(checks)

@@ -58,7 +58,7 @@ class Ledger:
         self.events.warn(f"{backend}: {reason}")
         self.left_out.append(
             Row(
-                name=f"{recipe.name}-{recipe.precision}-{backend}",
+                name="-".join(filter(None, (recipe.name, recipe.compress.label, recipe.precision, backend))),
                 model=recipe.name,
                 backend=backend,
                 precision=recipe.precision,
@@ -82,6 +82,5 @@ def parity_note(meta: Mapping[str, Any]) -> str:
 
 def _small(artifact: Artifact) -> dict[str, Any]:
     """What a stage recorded, without what stands elsewhere in `build.json`."""
-    return {
-        name: value for name, value in artifact.meta.items() if name not in {"layers", "rows", "environment", "history"}
-    }
+    elsewhere = {"layers", "rows", "environment", "history", "shapes"}
+    return {name: value for name, value in artifact.meta.items() if name not in elsewhere}

@@ -19,11 +19,13 @@ from visiondeploy.calibration.schemes import SCHEMES, scheme_of
 from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
+from visiondeploy.models.compression.criteria import criterion_of
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
 from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
+from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from visiondeploy.types import Array, Task
 
 
-Until = Literal["train", "export", "quantise", "compile", "measure"]
+Until = Literal["train", "compress", "export", "quantise", "compile", "measure"]
 """The last stage of a build."""
 
 LARGEST_RANGES = 64 << 20
@@ -64,6 +66,7 @@ class Plan:
         if self.recipe.calibration.scheme != "auto":
             self._check_scheme(self.recipe.calibration.scheme)
         self._check_codes()
+        self._check_compression()
         if self.recipe.qat.steps and self.recipe.precision is not Precision.INT8:
             raise UsageError(
                 f"qat.steps = {self.recipe.qat.steps} fine-tunes for int8, but the precision is "
@@ -90,6 +93,29 @@ class Plan:
             raise UsageError("calibration.adaround rounds to integers, and the precision is fp8: leave it away.")
         if self.recipe.calibration.weight_bits != "auto" and self.recipe.precision is Precision.FP8:
             raise UsageError("calibration.weight_bits is of integers, and the precision is fp8: leave it away.")
+
+    def _check_compression(self) -> None:
+        settings = self.recipe.compress
+        if settings.steps:
+            criterion_of(settings.importance)
+            check_batch(self.spec.architecture, settings.images, "compress.images")
+            if self.recipe.finetune.steps:
+                check_batch(self.spec.architecture, self.recipe.finetune.batch_size, "finetune.batch_size")
+            if any(backend.source == "network" for backend in self.backends):
+                raise UsageError(
+                    "backend pytorch runs the baseline, which is the network as it was before compression: choose "
+                    "another backend, as torchscript."
+                )
+        if settings.limit is not None and settings.limit.kind == "latency":
+            # Which one that is depends on what runs here, so that it is looked for in all.
+            timing = [backend for backend in self.backends if isinstance(backend, Profilable)]
+            running = [backend for backend in timing if backend.unrunnable() is None]
+            if not running:
+                names = ", ".join(backend.name for backend in self.backends)
+                raise UsageError(
+                    f"compress.budget {settings.budget!r} is held by measured times, which {names} cannot give here: "
+                    "choose --backend openvino or onnxruntime, or a budget of params or macs."
+                )
 
     def _check_profile(self) -> None:
         for axis in ("height", "width"):
@@ -188,12 +214,16 @@ class Plan:
         """The name of the build's folder. What ends early has one of its own, so as not to replace a whole build."""
         ends = {"train": "network", "export": "onnx", "quantise": f"{self.recipe.precision}-calibration"}
         parts = [self.recipe.name, file_name(self.dataset.name), ends.get(until, str(self.recipe.precision))]
+        if until != "train" and self.recipe.compress.steps:
+            parts.insert(2, self.recipe.compress.label)
         if self.serves and until not in ends:
             parts.append(self.served.io)
         if self.recipe.backend != "auto" and until not in ends:
             parts.append(self.recipe.backend)
         if self.recipe.qat.steps and until != "train":
             parts.append("qat")
+        if until == "compress":
+            parts.append("compressed")
         if self.dataset.name == "synthetic":
             parts.remove("synthetic")
         return "-".join(parts)

@@ -22,8 +22,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
+from visiondeploy.models.compression.settings import CompressSettings
 from visiondeploy.models.reading import parse_toml, read_toml
-from visiondeploy.models.settings import AugmentSettings, QatSettings, TrainSettings
+from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, TrainSettings
 from visiondeploy.models.spec import Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.engine import EngineSettings
@@ -137,6 +138,8 @@ class Recipe(Settings):
     input: InputSettings = InputSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    compress: CompressSettings = CompressSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     qat: QatSettings = QatSettings()
     export: ExportSettings = ExportSettings()
     calibration: CalibrationSettings = CalibrationSettings()
@@ -191,8 +194,15 @@ def resolve(
         path, value = _parse_override(override)
         _put(data, path, value, f"--set {_short(override)}", origins)
     recipe = _validate(data, Origins(source, origins))
+    if not recipe.compress.steps:
+        for place, origin in origins.items():
+            if place[0] == "finetune" or (place[0] == "compress" and place[1:] != ("separable",)):
+                raise UsageError(
+                    f"{origin}: {dotted(place)} is for compression, and nothing is to be compressed: add --prune, "
+                    "--separable or --budget, or leave it away."
+                )
     if recipe.model.checkpoint is not None:
-        training = {"train"} if recipe.qat.steps else {"train", "augment"}
+        training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
         for place, origin in origins.items():
             if place[0] in training or place[:2] == ("model", "options"):
                 raise UsageError(

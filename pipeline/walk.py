@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,14 +87,19 @@ class Walk:
         step = self._tuning_step(network)
         return self.ledger.run("qat", step, "network", lambda out: self._tune(network, step, out), _trained_note)
 
-    def follow(self, until: Until) -> None:
-        """What a process of `torchrun` that is not the first one does: train along, and write nothing."""
+    def follow(self, until: Until, compressed: Callable[[Artifact], Artifact]) -> None:
+        """What a process of `torchrun` that is not the first one does: train along, and write nothing.
+
+        `compressed` gives what compression makes of the network.
+        """
         step = self._training_step()
         if self.plan.recipe.model.checkpoint is None and self.ledger.store.get(step.key) is None:
             self._train(step, None)
-        if self.plan.recipe.qat.steps and until != "train":
-            # From the store: the first process holds its lock until the network is there.
-            network = self.network()
+        if until == "train":
+            return
+        # From the store: the first process holds its lock until the network is there.
+        network = compressed(self.network())
+        if self.plan.recipe.qat.steps and until != "compress":
             step = self._tuning_step(network)
             if self.ledger.store.get(step.key) is None:
                 self._tune(network, step, None)
@@ -304,8 +309,8 @@ class Walk:
         name = f"compile {backend.name} {plan.served.io}" if served else f"compile {backend.name}"
         return self.ledger.run(name, step, "engine", make, note)
 
-    def measure(self, network: Artifact, baseline: Compiled, engines: list[Compiled]) -> Measured:
-        """Baseline and engines in one run."""
+    def measure(self, network: Artifact, made_from: Artifact, baseline: Compiled, engines: list[Compiled]) -> Measured:
+        """Baseline and engines in one run: the network itself, and what was made from `made_from`."""
         recipe = self.plan.recipe
         inputs = {
             "baseline": baseline.artifact.digest,
@@ -314,7 +319,7 @@ class Walk:
         }
         settings: dict[str, Any] = {
             "bench": recipe.bench.model_dump(mode="json"),
-            "name": recipe.name,
+            "name": "-".join(filter(None, (recipe.name, recipe.compress.label))),
             "precision": recipe.precision,
             "threads": recipe.threads,
             "machine": fingerprint(self.plan.environment),
@@ -322,7 +327,11 @@ class Walk:
         tools = tool_versions(*measuring.TOOLS, *(p for b in BACKENDS.values() for p in b.packages))
         step = Step("measure", measuring.VERSION, inputs, settings, tools)
         contenders = [self.contender(baseline, network)]
-        contenders += [self.contender(e, network) for e in engines if e.backend.name != measuring.BASELINE]
+        contenders += [
+            self.contender(engine, made_from, recipe.compress.label)
+            for engine in engines
+            if engine.backend.name != measuring.BASELINE
+        ]
 
         def make(out: Path) -> Mapping[str, Any]:
             split = self.plan.dataset.split(recipe.data.val)
@@ -340,11 +349,11 @@ class Walk:
         rows = tuple(Row.model_validate(row) for row in made.meta["rows"])
         return Measured(rows, Environment.model_validate(made.meta["environment"]))
 
-    def contender(self, engine: Compiled, network: Artifact) -> measuring.Contender:
-        """An engine as the measure stage wants it."""
+    def contender(self, engine: Compiled, network: Artifact, label: str = "") -> measuring.Contender:
+        """An engine of a network as the measure stage wants it; `label` says what was done to the network."""
         recipe, name = self.plan.recipe, engine.backend.name
         return measuring.Contender(
-            name=f"{recipe.name}-{engine.precision}-{name}",
+            name="-".join(filter(None, (recipe.name, label, engine.precision, name))),
             model=recipe.name,
             backend=name,
             precision=engine.precision,

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("build", "command", "Train or load, export, convert, compile and measure a network."),
     "bench": ("bench", "command", "Compare built engines with PyTorch: accuracy, latency, memory."),
     "train": ("stages", "train", "Only train: the first stage of `build`."),
+    "compress": ("compress", "command", "Make a network smaller: prune channels, separate convolutions, distil."),
     "export": ("stages", "export", "Train or load, then export to ONNX and TorchScript."),
     "calibrate": ("calibrate", "command", "Only quantise, and show ranges and the layers that int8 hurts most."),
     "compile": ("stages", "compile_", "All stages of `build` but the measurement."),

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import precision_options, precision_settings, recipe_of, recipe_options
+from visiondeploy.pipeline.cli.options import (
+    compress_options,
+    compress_settings,
+    precision_options,
+    precision_settings,
+    recipe_of,
+    recipe_options,
+)
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.build import Built
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 @click.command("build")
 @recipe_options
 @precision_options
+@compress_options
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any) -> None:
@@ -26,11 +34,13 @@ def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any)
     deploy build --model unet --precision fp16
     deploy build --model unet --dataset folder:../data/camvid --precision int8 --backend openvino
     deploy build --model unet --precision int8 --io uint8
+    deploy build --model unet --precision int8 --prune 0.6 --separable --distil
     deploy build --recipe mine.toml --set train.steps=4000
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    recipe = recipe_of(shared, {**precision_settings(shared), "limits.strict": strict})
+    wanted = {**precision_settings(shared), **compress_settings(shared), "limits.strict": strict}
+    recipe = recipe_of(shared, wanted)
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:

@@ -35,13 +35,15 @@ def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
 
 def _follow(recipe: Recipe, until: Until) -> NoReturn:
     """One of the other processes that `torchrun` started: train along with the first one, then leave the rest to it."""
+    from visiondeploy.pipeline.compression import compressed
     from visiondeploy.pipeline.events import Silent
     from visiondeploy.pipeline.ledger import Ledger
     from visiondeploy.pipeline.plan import Plan
     from visiondeploy.pipeline.store import Store, default_root
     from visiondeploy.pipeline.walk import Walk
 
-    Walk(Ledger(Plan(recipe), Store(default_root()), Silent())).follow(until)
+    ledger = Ledger(Plan(recipe), Store(default_root()), Silent())
+    Walk(ledger).follow(until, lambda network: compressed(ledger, network))
     sys.exit(0)
 
 

@@ -127,6 +127,43 @@ def precision_settings(given: dict[str, Any]) -> dict[str, object]:
     }
 
 
+COMPRESS_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option("--prune", type=float, metavar="SHARE", help="Remove channels with this share of the parameters."),
+    click.option(
+        "--separable/--no-separable", default=None, help="Make k×k convolutions depthwise-separable, where it saves."
+    ),
+    click.option(
+        "--distil/--no-distil", default=None, help="Fine-tune with the uncompressed network as the teacher [default]."
+    ),
+    click.option(
+        "--budget",
+        metavar="B",
+        help="What the compressed network may cost: latency=0.5x, latency=20ms, params=0.2x, macs=3G …",
+    ),
+    click.option(
+        "--finetune", metavar="STEPS", type=click.IntRange(min=0), help="Steps of fine-tuning after each step."
+    ),
+)
+
+
+def compress_options(command: Command) -> Command:
+    """Add compression to a command."""
+    for option in reversed(COMPRESS_OPTIONS):
+        command = option(command)
+    return command
+
+
+def compress_settings(given: dict[str, Any]) -> dict[str, object]:
+    """The fields that `compress_options` stand for, taken out of what click gave."""
+    return {
+        "compress.prune": given.pop("prune"),
+        "compress.separable": given.pop("separable"),
+        "compress.budget": given.pop("budget"),
+        "finetune.teach": given.pop("distil"),
+        "finetune.steps": given.pop("finetune"),
+    }
+
+
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:
     """The recipe that a command line means: the shared options as click gave them, and fields by dotted key.
 

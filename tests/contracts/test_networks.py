@@ -10,9 +10,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.checkpoint import Network, load_network, new_network, save_network
+from visiondeploy.models.compression.settings import CompressSettings
+from visiondeploy.models.compression.steps import remove_channels, replace_layers
+from visiondeploy.models.compression.structure import Parameters
 from visiondeploy.models.monitor import Monitor
 from visiondeploy.models.table import NETWORKS, create, settings_of
 from visiondeploy.models.tasks.table import task_of
+from visiondeploy.pipeline.backends.table import BACKENDS
+from visiondeploy.pipeline.recipe import ExportSettings
+from visiondeploy.pipeline.stages.export import export
+from visiondeploy.pipeline.stages.parity import parity
 from visiondeploy.types import Sample
 
 
@@ -61,9 +68,51 @@ class TestEveryNetwork:
         assert len([tag for tag in events.Tags()["histograms"] if tag.startswith("features/")]) > 2
         assert network.module.training
 
+    def test_made_smaller_it_exports_and_runs_the_same_in_every_backend(self, name: str, tmp_path) -> None:
+        network = compressed(name)
+        places = {"network": tmp_path / "network", "onnx": tmp_path / "onnx", "torchscript": tmp_path / "onnx"}
+        for place in {*places.values()}:
+            place.mkdir()
+        save_network(network, places["network"])
+        task = task_of(network.spec)
+        images = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+        samples = [task.preprocess([image]) for image in images]
+        found = export(places["network"], samples, ExportSettings(), 1, places["onnx"])
+        assert all(row["exact"] or row["sqnr_db"] > 60 for row in found["parity"].values())
+        with BACKENDS["pytorch"].load(places["network"], 1) as reference:
+            for backend in (BACKENDS["openvino"], BACKENDS["onnxruntime"], BACKENDS["torchscript"]):
+                engine = tmp_path / backend.name
+                engine.mkdir()
+                backend.compile(places[backend.source], engine)
+                with backend.load(engine, 1) as session:
+                    assert parity(reference, session, task, samples).sqnr_db > 60
+
+    def test_made_smaller_it_comes_back_from_its_checkpoint(self, name: str, tmp_path) -> None:
+        network = compressed(name)
+        save_network(network, tmp_path)
+        image = torch.randn(1, 3, 32, 48)
+        assert torch.equal(load_network(tmp_path).module(image), network.module(image))
+
     def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
         with pytest.raises(UsageError, match=r"model.options of network '.*': unknown key 'nosuch'"):
             create(name, {"nosuch": 1}, classes=2)
+
+
+def compressed(name: str) -> Network:
+    """A network with all that can be separable, and pruned to 40 % of what is left."""
+    network = new_network(spec_of(name), seed=0)
+    module, size = network.module, (32, 48)
+    settings = CompressSettings(importance="magnitude")
+    changes = [replace_layers(module, size, settings, None, 0, 1)]
+    limit = 0.4 * sum(parameter.numel() for parameter in module.parameters())
+    changes.append(remove_channels(module, size, settings, Parameters(), limit, 2, [], no_loss))
+    assert sum(parameter.numel() for parameter in module.parameters()) <= limit
+    done = tuple(change for change in changes if change is not None)
+    return Network(module.eval(), network.spec.model_copy(update={"changes": done}))
+
+
+def no_loss(*_: object) -> torch.Tensor:
+    raise AssertionError("weights alone say which channels matter")
 
 
 def test_a_misspelt_option_is_told_the_nearest() -> None:

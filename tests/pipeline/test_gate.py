@@ -90,6 +90,21 @@ class TestRow:
             check = row_checks(row, LimitSettings(agreement=limit), trained=True)[0]
             assert (check.status, check.found) == (status, "30.00% on 101 images")
 
+    def test_the_pixels_of_a_compressed_network_are_not_counted_and_its_metric_is(self) -> None:
+        row = int8().model_copy(update={"agreement": AgreementRow(pixels=0.3, sqnr_db=3.0, samples=101)})
+        limits = LimitSettings(max_drop=1, agreement=0.99)
+        checks = row_checks(row, limits, trained=True, compressed=True)
+        assert [(check.name, check.status) for check in checks] == [("unet-int8-openvino: miou", PASS)]
+        worse = row.model_copy(update={"quality": quality(-0.05, -0.06, -0.04)})
+        assert [check.status for check in row_checks(worse, limits, trained=True, compressed=True)] == [FAIL]
+        found = verdict([], [baseline(), row], limits, trained=True, compressed=True)
+        assert found.status is PASS
+        assert verdict([], [baseline(), row], limits, trained=True).status is FAIL
+
+    def test_those_that_are_no_numbers_are_a_failure_of_it_too(self) -> None:
+        row = int8().model_copy(update={"agreement": AgreementRow(finite=False, samples=4)})
+        assert row_checks(row, LimitSettings(), trained=True, compressed=True)[0].found == "NaN or infinity"
+
     def test_outputs_that_are_no_numbers_fail_even_with_random_weights(self) -> None:
         row = int8().model_copy(update={"agreement": AgreementRow(pixels=0.9, finite=False, samples=4)})
         for trained in (False, True):

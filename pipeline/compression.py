@@ -1,0 +1,39 @@
+"""`deploy compress`: a network made smaller step by step, each judged by the time of its engine.
+
+    steps (`shrinking.py`) ─► all variants measured in one run, one chosen (`weighing.py`)
+
+What is slower than the uncompressed network in the end is not returned, whatever its parameters.
+"""
+
+from __future__ import annotations
+
+from visiondeploy.pipeline.ledger import Ledger
+from visiondeploy.pipeline.shrinking import Shrinking
+from visiondeploy.pipeline.store import Artifact
+from visiondeploy.pipeline.trial import Trial
+from visiondeploy.pipeline.weighing import Compressed, Weighing
+
+
+def compress(ledger: Ledger, network: Artifact) -> Compressed:
+    """Take all steps of the recipe and choose. Raises `GateFailed` for a budget that cannot be held."""
+    trial = _trial(ledger)
+    shrinking = Shrinking(ledger, network, trial)
+    made = shrinking.steps()
+    return Weighing(ledger, trial, made, shrinking.sized, shrinking.wanted).weighed()
+
+
+def compressed(ledger: Ledger, network: Artifact) -> Artifact:
+    """What engines of a network are made from: what compression leaves of it, or itself."""
+    return compress(ledger, network).network if ledger.plan.recipe.compress.steps else network
+
+
+def _trial(ledger: Ledger) -> Trial | None:
+    """The backend that variants are timed on: the first of the build's whose engines run here."""
+    reasons = {backend.name: backend.unrunnable() for backend in ledger.plan.backends}
+    for backend in ledger.plan.backends:
+        if reasons[backend.name] is None:
+            return Trial(ledger, backend)
+    said = "no variant is timed: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    ledger.events.warn(said)
+    ledger.notes.append(said)
+    return None
