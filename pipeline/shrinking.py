@@ -79,7 +79,7 @@ class Shrinking:
             "steps": list(self.plan.recipe.compress.steps),
             "multiple": self._multiple,
         }
-        step = Step("size_up", compress.VERSION, {"network": self.dense.digest}, settings, self._tools)
+        step = Step("size_up", compress.SIZES_VERSION, {"network": self.dense.digest}, settings, self._tools)
 
         def make(out: Path) -> Mapping[str, Any]:
             return compress.size_up(self.dense.folder, self.plan.recipe.compress, self._multiple)

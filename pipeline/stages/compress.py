@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # 1: greedy allocation on Torch-Pruning's groups; first term of network decoupling; batch norm's statistics anew
 # 2: layers are replaced before channels are removed; no batch of a single image
 VERSION = 2
+# 3: parameters, arithmetic, layers, and the shapes to time with the names of their layers
+SIZES_VERSION = 3
 TOOLS = (*train.TOOLS, "torch-pruning")
 
 
