@@ -96,9 +96,9 @@ def kept_counts(coupling: Coupling, multiple: int) -> tuple[int, ...]:
     return (total, *(kept for kept in range((total - 1) // step * step, 0, -step) if kept >= smallest))
 
 
-def least_cost(structure: Structure, cost: Cost, multiple: int, separated: frozenset[str] = frozenset()) -> float:
-    """The least that the network costs where all couplings keep the same share; layers may have become separable."""
-    return min(structure.cost(cost, removed, separated) for removed in _uniform(structure, multiple))
+def least_cost(structure: Structure, cost: Cost, multiple: int) -> float:
+    """The least that the network costs where all couplings keep the same share."""
+    return min(structure.cost(cost, removed) for removed in _uniform(structure, multiple))
 
 
 def _layerwise(structure: Structure, cost: Cost, budget: float, multiple: int) -> Allocation | None:

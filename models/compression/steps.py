@@ -53,9 +53,14 @@ def replace_layers(
     if cost is not None:
         found = replacements(structure, cost, limit)
         chosen = tuple(name for name in chosen if name in found)
-        if least_cost(structure, cost, multiple, found) > limit:
-            raise _out_of_reach(structure, cost, limit, multiple, found)
-    return separate(module, chosen, settings.between, settings.initial) if chosen else None
+    change = separate(module, chosen, settings.between, settings.initial) if chosen else None
+    if cost is not None:
+        # As pruning will, which comes after the fine-tuning: so long nobody should wait for a refusal.
+        made = open_structure(module, size, settings)
+        alike = {coupling.root: np.ones(len(coupling.units)) for coupling in made.couplings}
+        if allocate(made, alike, cost, limit, multiple, settings.scope) is None:
+            raise _out_of_reach(structure.cost(cost, {}), limit, least_cost(made, cost, multiple), multiple)
+    return change
 
 
 def remove_channels(
@@ -76,7 +81,7 @@ def remove_channels(
     scores = importance(module, settings.importance, batches, loss)
     found = allocate(structure, scores, cost, limit, multiple, settings.scope)
     if found is None:
-        raise _out_of_reach(structure, cost, limit, multiple)
+        raise _out_of_reach(structure.cost(cost, {}), limit, least_cost(structure, cost, multiple), multiple)
     removed: dict[str, tuple[int, ...]] = {}
     for coupling in structure.couplings:
         units = np.argsort(scores[coupling.root], kind="stable")[: found.removed[coupling.root]]
@@ -89,10 +94,7 @@ def remove_channels(
     return change
 
 
-def _out_of_reach(
-    structure: Structure, cost: Cost, limit: float, multiple: int, separated: frozenset[str] = frozenset()
-) -> GateFailed:
-    whole, least = structure.cost(cost, {}), least_cost(structure, cost, multiple, separated)
+def _out_of_reach(whole: float, limit: float, least: float, multiple: int) -> GateFailed:
     return GateFailed(
         f"the budget cannot be held: at this step {limit / whole:.3g} of what the network costs may be left, and the "
         f"least that can be made of it costs {least / whole:.3g}. Allow more, lower compress.multiple ({multiple}), or "
