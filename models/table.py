@@ -61,9 +61,10 @@ def check_batch(architecture: str, batch_size: int, key: str = "train.batch_size
     check_name(architecture)
     smallest = NETWORKS[architecture].smallest_batch
     if batch_size < smallest:
+        instead = ", or take a checkpoint with --checkpoint" if key == "train.batch_size" else ""
         raise UsageError(
             f"{key} is {batch_size}, but network '{architecture}' trains with {smallest} images or more, as "
-            "its batch norm compares them: raise it, or take a checkpoint with --checkpoint."
+            f"its batch norm compares them: raise it{instead}."
         )
 
 

@@ -15,22 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from visiondeploy.models.compression.dependencies import Coupling
+from visiondeploy.models.compression.settings import Scope
 from visiondeploy.models.compression.structure import Cost, Structure
 from visiondeploy.types import Array
-
-Scope = Literal["global", "layerwise"]
 
 AHEAD = 4
 """Steps of one coupling that are looked at together: where the runtime gains nothing by one, it may by two."""
 
 SMALLEST_SHARE = 0.1
 """Of a coupling at least this share of its channels is kept: with none left nothing passes."""
-
 
 WORTH = 0.05
 """The share of a layer's cost that its replacement saves at least: less may be noise of a table of times."""
@@ -92,8 +89,8 @@ def kept_counts(coupling: Coupling, multiple: int) -> tuple[int, ...]:
     total, per_unit = len(coupling.units), len(coupling.units[0])
     # Where a unit has several channels, they count together.
     step = multiple // math.gcd(multiple, per_unit)
-    smallest = max(1, min(step, total), int(np.ceil(total * SMALLEST_SHARE)))
-    return (total, *(kept for kept in range((total - 1) // step * step, 0, -step) if kept >= smallest))
+    least = max(1, min(step, total), math.ceil(total * SMALLEST_SHARE))
+    return (total, *(kept for kept in range((total - 1) // step * step, 0, -step) if kept >= least))
 
 
 def least_cost(structure: Structure, cost: Cost, multiple: int) -> float:
@@ -116,7 +113,7 @@ def _uniform(structure: Structure, multiple: int) -> Iterator[dict[str, int]]:
     shares = {kept / totals[root] for root, options in counts.items() for kept in options}
     for share in sorted(shares | {1.0}, reverse=True):
         yield {
-            root: totals[root] - min((k for k in options if k >= share * totals[root]), default=totals[root])
+            root: totals[root] - min(kept for kept in options if kept >= share * totals[root])
             for root, options in counts.items()
         }
 

@@ -15,7 +15,8 @@ from typing import Literal
 
 Kind = Literal["latency", "params", "macs"]
 
-_TEXT = re.compile(r"(?P<kind>latency|params|macs)\s*=\s*(?P<amount>\d+(\.\d*)?|\.\d+)\s*(?P<unit>x|×|ms|k|M|G)?")
+_KINDS: dict[str, Kind] = {"latency": "latency", "params": "params", "macs": "macs"}
+_TEXT = re.compile(rf"(?P<kind>{'|'.join(_KINDS)})\s*=\s*(?P<amount>\d+(\.\d*)?|\.\d+)\s*(?P<unit>x|×|ms|k|M|G)?")
 _COUNTS = {None: 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 EXPECTED = "write latency=0.5x, latency=20ms, params=0.2x, params=1.5M, macs=0.1x or macs=3.2G"
 
@@ -38,18 +39,14 @@ def parse_budget(text: str) -> Budget:
     found = _TEXT.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text[:40]!r} is no budget: {EXPECTED}")
-    kind, unit = found["kind"], "x" if found["unit"] == "×" else found["unit"]
+    kind, unit = _KINDS[found["kind"]], "x" if found["unit"] == "×" else found["unit"]
     amount = float(found["amount"])
     if not 0 < amount < math.inf:
         raise ValueError(f"{text[:40]!r} leaves nothing: {EXPECTED}")
     if unit == "x":
         if amount > 1:
             raise ValueError(f"{text[:40]!r} allows more than the network costs as it is: {EXPECTED}")
-        return Budget(_kind(kind), amount, relative=True)
+        return Budget(kind, amount, relative=True)
     if (unit == "ms") != (kind == "latency"):
         raise ValueError(f"{text[:40]!r} has no unit of {kind}: {EXPECTED}")
-    return Budget(_kind(kind), amount if unit == "ms" else amount * _COUNTS[unit], relative=False)
-
-
-def _kind(text: str) -> Kind:
-    return "latency" if text == "latency" else "params" if text == "params" else "macs"
+    return Budget(kind, amount if unit == "ms" else amount * _COUNTS[unit], relative=False)

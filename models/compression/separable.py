@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.compression.changes import Between, Separated
-
-Initial = Literal["svd", "random"]
+from visiondeploy.models.compression.settings import Initial
+from visiondeploy.models.compression.shapes import pair
 
 FEWEST_INPUTS = 5
 """What reads the image itself stays dense: a filter to each of three colours is too little for all that follows."""
@@ -36,10 +35,10 @@ class SeparableConv2d(nn.Sequential):
         self.depthwise = nn.Conv2d(
             channels,
             channels,
-            _pair(dense.kernel_size),
-            _pair(dense.stride),
-            padding if isinstance(padding, str) else _pair(padding),
-            _pair(dense.dilation),
+            pair(dense.kernel_size),
+            pair(dense.stride),
+            padding if isinstance(padding, str) else pair(padding),
+            pair(dense.dilation),
             groups=channels,
             bias=False,
             padding_mode=dense.padding_mode,
@@ -127,8 +126,3 @@ def residual(weight: Tensor) -> float:
     values: Tensor = torch.linalg.svdvals(weight.detach().float().permute(1, 0, 2, 3).flatten(2)) ** 2
     energy = float(values.sum())
     return 1 - float(values[:, 0].sum()) / energy if energy > 0 else 0.0
-
-
-def _pair(sizes: Sequence[int]) -> tuple[int, int]:
-    height, width = sizes
-    return height, width

@@ -14,6 +14,8 @@ from visiondeploy.models.compression.changes import Between
 from visiondeploy.types import Seed, Settings
 
 Step = Literal["separable", "prune"]
+Scope = Literal["global", "layerwise"]
+Initial = Literal["svd", "random"]
 
 
 def _a_budget(text: str) -> str:
@@ -46,10 +48,10 @@ class CompressSettings(Settings):
     rounds: Annotated[int, Field(ge=1, le=20)] = 1
     keep: tuple[str, ...] = ()
     importance: str = "taylor"
-    scope: Literal["global", "layerwise"] = "global"
+    scope: Scope = "global"
     multiple: Annotated[int, Field(ge=1, le=256)] | None = None
     between: Between = "none"
-    initial: Literal["svd", "random"] = "svd"
+    initial: Initial = "svd"
     images: Annotated[int, Field(ge=1)] = 64
     seed: Seed = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -88,3 +88,9 @@ def shape_of(fields: Mapping[str, Any]) -> LayerShape:
     """The shape whose `as_json` these are."""
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return LayerShape(**given)
+
+
+def pair(sizes: Sequence[int]) -> tuple[int, int]:
+    """Height and width, as torch keeps them of a layer."""
+    height, width = sizes
+    return height, width

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from visiondeploy.models.compression.dependencies import NORMS, Coupling, Dependencies
 from visiondeploy.models.compression.separable import replaceable, residual
-from visiondeploy.models.compression.shapes import LayerShape
+from visiondeploy.models.compression.shapes import LayerShape, pair
 
 Removed = Mapping[str, int]
 """Units that are removed of each coupling, by its root."""
@@ -165,10 +165,10 @@ def _shape(layer: nn.Module, values: Tensor) -> LayerShape:
         "conv" if isinstance(layer, nn.Conv2d) else "transposed",
         layer.in_channels,
         layer.out_channels,
-        _pair(layer.kernel_size),
-        _pair(layer.stride),
+        pair(layer.kernel_size),
+        pair(layer.stride),
         _padding(layer),
-        _pair(layer.dilation),
+        pair(layer.dilation),
         layer.groups,
         (values.shape[-2], values.shape[-1]),
         layer.bias is not None,
@@ -177,16 +177,11 @@ def _shape(layer: nn.Module, values: Tensor) -> LayerShape:
 
 def _padding(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
     if not isinstance(layer.padding, str):
-        return _pair(layer.padding)
+        return pair(layer.padding)
     if layer.padding == "valid":
         return 0, 0
-    (height, width), (down, across) = _pair(layer.kernel_size), _pair(layer.dilation)
+    (height, width), (down, across) = pair(layer.kernel_size), pair(layer.dilation)
     return down * (height - 1) // 2, across * (width - 1) // 2
-
-
-def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
-    height, width = sizes
-    return height, width
 
 
 def _weight(layer: nn.Module) -> Tensor:
