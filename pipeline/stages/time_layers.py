@@ -6,12 +6,11 @@ et al. 2018, arXiv:1804.03230; HALP, Shen et al. 2022, arXiv:2110.10811). A laye
     input ─► [Q/DQ] ─► layer ─► ReLU ─► [Q/DQ] ─► MaxPool 1×1, stride as wide as the image ─► Conv 1×1 ─► output
 
 It reads and writes what the precision wants, because a product that follows reads that in turn. Only the layer's own
-kernel counts, with what is fused into it: the ends are made up. Each shape is a branch of one graph, so that they are
-timed in turns and drift of the machine meets them alike.
+kernel counts, with what is fused into it: the ends are made up. Each shape is a branch of a graph, and where there
+are several graphs they take turns, so that drift of the machine meets them alike.
 
 The 23 layers of a UNet of base width 32 at 360×480 in int8 add up to 0.99 of what they take in the network itself,
-those of a separable one to 1.00 (OpenVINO 2026.4, one core, AVX-512 VNNI; of each the fastest of four
-rounds).
+those of a separable one to 1.00 (OpenVINO 2026.4, one core, AVX-512 VNNI; of each the fastest of four rounds).
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ TOOLS = ("onnx", "onnxruntime", "numpy")
 
 OPSET = 20
 ROUNDS = 3
+"""In how many of them each graph has its turn."""
 GRAPH_BYTES = 256 * 2**20
 """What inputs, results and weights of one graph may take as float32; a shape that takes more has a graph alone."""
 
@@ -63,6 +63,7 @@ def time_layers(
 
     The graphs take turns, so that a disturbance of seconds does not lie on all that one of them times; and what takes
     longer for it than at another time was disturbed.
+
     `scheme` and `weight_bits` are those of the build, for int8. Where the runtime has no integer kernel for a layer,
     its float kernel is timed, as in a build. Raises `UsageError` for a backend that does not time layers or a
     precision that needs a scheme and has none, `BackendUnavailable` for one that it does not run.
@@ -76,14 +77,16 @@ def time_layers(
     distinct = list(dict.fromkeys(shapes))
     found: dict[LayerShape, float] = {}
     parts = list(chunks(distinct, GRAPH_BYTES))
-    for number, chunk in enumerate(parts * ROUNDS):
-        model = branches(chunk, precision, scheme, weight_bits)
-        with tempfile.TemporaryDirectory(prefix="visiondeploy-") as scratch:
-            engine = engine_of(backend, model, Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="visiondeploy-") as scratch:
+        engines = [
+            engine_of(backend, branches(chunk, precision, scheme, weight_bits), Path(scratch) / str(number))
+            for number, chunk in enumerate(parts)
+        ]
+        for turn, (chunk, engine) in enumerate(list(zip(parts, engines, strict=True)) * ROUNDS):
             times = backend.profile(engine, threads, feeds_of(chunk), runs)
-        for index, shape in enumerate(chunk):
-            found[shape] = min(own_time(times, index), found.get(shape, math.inf))
-        report(number + 1, len(parts) * ROUNDS, "graphs of layers, timed in turns")
+            for index, shape in enumerate(chunk):
+                found[shape] = min(own_time(times, index), found.get(shape, math.inf))
+            report(turn + 1, len(parts) * ROUNDS, "graphs of layers, timed in turns")
     return [found[shape] for shape in shapes]
 
 
@@ -211,11 +214,11 @@ def _weight(shape: LayerShape, generator: np.random.Generator) -> Array:
 
 
 def engine_of(backend: Backend, model: onnx.ModelProto, scratch: Path) -> Path:
-    """The folder with the engine of a graph."""
+    """The folder with the engine of a graph, below `scratch`, which is made."""
     from visiondeploy.pipeline.stages.export import save_onnx
 
     source, folder = scratch / "graph", scratch / "engine"
-    source.mkdir()
+    source.mkdir(parents=True)
     folder.mkdir()
     save_onnx(model, source / "model.onnx")
     backend.compile(source, folder)
