@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import (
-    compress_options,
-    compress_settings,
-    precision_options,
-    precision_settings,
-    recipe_of,
-    recipe_options,
-)
+from visiondeploy.pipeline.cli.options import making_options, making_settings, recipe_of, recipe_options
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.build import Built
@@ -23,8 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @recipe_options
-@precision_options
-@compress_options
+@making_options
 @click.option("--strict/--no-strict", default=None, help="Fail where a layer does not compute in the precision.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any) -> None:
@@ -39,8 +31,7 @@ def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any)
     """
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    wanted = {**precision_settings(shared), **compress_settings(shared), "limits.strict": strict}
-    recipe = recipe_of(shared, wanted)
+    recipe = recipe_of(shared, {**making_settings(shared), "limits.strict": strict})
     built = run(recipe, out, "measure")
     report = built.report
     if report is None:

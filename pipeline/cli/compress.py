@@ -8,20 +8,12 @@ from typing import Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import (
-    compress_options,
-    compress_settings,
-    precision_options,
-    precision_settings,
-    recipe_of,
-    recipe_options,
-)
+from visiondeploy.pipeline.cli.options import making_options, making_settings, recipe_of, recipe_options
 
 
 @click.command("compress")
 @recipe_options
-@precision_options
-@compress_options
+@making_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(out: Path | None, as_json: bool, **shared: Any) -> None:
     """Make a network smaller, and show what each step did to its parameters, its metric and the time of its engine.
@@ -37,11 +29,11 @@ def command(out: Path | None, as_json: bool, **shared: Any) -> None:
     from visiondeploy.errors import UsageError
     from visiondeploy.pipeline.cli.building import holding, run, say
 
-    recipe = recipe_of(shared, {**precision_settings(shared), **compress_settings(shared)})
+    recipe = recipe_of(shared, making_settings(shared))
     if not recipe.compress.steps:
         raise UsageError("nothing is to be compressed: give --prune, --separable or --budget.")
     built = run(recipe, out, "compress")
-    with holding(built.report.verdict.checks if built.report else ()):
+    with holding(built.report.verdict.checks if built.report else built.record.parity):
         if as_json:
             from visiondeploy.pipeline.folder import BUILD
 

@@ -153,9 +153,14 @@ def compress_options(command: Command) -> Command:
     return command
 
 
-def compress_settings(given: dict[str, Any]) -> dict[str, object]:
-    """The fields that `compress_options` stand for, taken out of what click gave."""
-    return {
+def making_options(command: Command) -> Command:
+    """Add all that decides how an engine is made of a network: compression, precision, backend."""
+    return precision_options(compress_options(command))
+
+
+def making_settings(given: dict[str, Any]) -> dict[str, object]:
+    """The fields that `making_options` stand for, taken out of what click gave."""
+    return precision_settings(given) | {
         "compress.prune": given.pop("prune"),
         "compress.separable": given.pop("separable"),
         "compress.budget": given.pop("budget"),

@@ -7,14 +7,7 @@ from typing import Any
 
 import click
 
-from visiondeploy.pipeline.cli.options import (
-    compress_options,
-    compress_settings,
-    precision_options,
-    precision_settings,
-    recipe_of,
-    recipe_options,
-)
+from visiondeploy.pipeline.cli.options import making_options, making_settings, recipe_of, recipe_options
 
 
 @click.command("train")
@@ -39,13 +32,12 @@ def export(out: Path | None, **shared: Any) -> None:
 
 @click.command("compile")
 @recipe_options
-@precision_options
-@compress_options
+@making_options
 def compile_(out: Path | None, **shared: Any) -> None:
     """All stages but the measurement: print the folders of the engines."""
     from visiondeploy.pipeline.cli.building import hold, run
 
-    built = run(recipe_of(shared, {**precision_settings(shared), **compress_settings(shared)}), out, "compile")
+    built = run(recipe_of(shared, making_settings(shared)), out, "compile")
     for engine in built.record.engines:
         click.echo(built.folder / engine.folder)
     hold(built.record.parity)
