@@ -20,6 +20,7 @@ from visiondeploy.pipeline.files import is_temporary, resource_error, write_atom
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
 from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
 from visiondeploy.pipeline.plan import file_name
+from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
@@ -212,7 +213,7 @@ def _contender(build: OpenBuild, engine: Engine) -> Contender:
     folder = build.folder / engine.folder
     label = build.recipe.compress.label if engine.backend != BASELINE else ""
     return Contender(
-        name="-".join(filter(None, (build.recipe.name, label, engine.precision, engine.backend))),
+        name=row_name(build.recipe.name, label, engine.precision, engine.backend),
         model=build.recipe.name,
         backend=engine.backend,
         precision=engine.precision,

@@ -18,8 +18,7 @@ def compress(ledger: Ledger, network: Artifact) -> Compressed:
     """Take all steps of the recipe and choose. Raises `GateFailed` for a budget that cannot be held."""
     trial = _trial(ledger)
     shrinking = Shrinking(ledger, network, trial)
-    made = shrinking.steps()
-    return Weighing(ledger, trial, made, shrinking.sized, shrinking.wanted).weighed()
+    return Weighing(ledger, trial, shrinking.steps(), shrinking.wanted).weighed()
 
 
 def compressed(ledger: Ledger, network: Artifact) -> Artifact:
@@ -29,11 +28,10 @@ def compressed(ledger: Ledger, network: Artifact) -> Artifact:
 
 def _trial(ledger: Ledger) -> Trial | None:
     """The backend that variants are timed on: the first of the build's whose engines run here."""
-    reasons = {backend.name: backend.unrunnable() for backend in ledger.plan.backends}
-    for backend in ledger.plan.backends:
-        if reasons[backend.name] is None:
-            return Trial(ledger, backend)
-    said = "no variant is timed: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    plan = ledger.plan
+    if plan.running is not None:
+        return Trial(ledger, plan.running)
+    said = "no variant is timed: " + "; ".join(f"{backend.name}: {backend.unrunnable()}" for backend in plan.backends)
     ledger.events.warn(said)
     ledger.notes.append(said)
     return None

@@ -12,6 +12,7 @@ from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import StageRecord
 from visiondeploy.pipeline.plan import Plan
+from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.store import Artifact, Step, Store
 from visiondeploy.types import Status
 
@@ -40,6 +41,12 @@ class Ledger:
         self.stages.append(StageRecord(name=stage, key=step.key, digest=ran.artifact.digest, meta=_small(ran.artifact)))
         return ran.artifact
 
+    def training_work(self, step: Step) -> Path:
+        """Where a training keeps what it can go on from; says how to watch it."""
+        work = self.store.work(step.key)
+        self.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+        return work
+
     def check(self, name: str, artifact: Artifact, kind: str, sqnr_db: float, *, pixels: bool) -> None:
         """Hold the parity that a stage found against a limit."""
         found = AgreementRow.model_validate(artifact.meta["parity"][kind])
@@ -58,7 +65,7 @@ class Ledger:
         self.events.warn(f"{backend}: {reason}")
         self.left_out.append(
             Row(
-                name="-".join(filter(None, (recipe.name, recipe.compress.label, recipe.precision, backend))),
+                name=row_name(recipe.name, recipe.compress.label, recipe.precision, backend),
                 model=recipe.name,
                 backend=backend,
                 precision=recipe.precision,

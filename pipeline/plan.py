@@ -106,16 +106,13 @@ class Plan:
                     "backend pytorch runs the baseline, which is the network as it was before compression: choose "
                     "another backend, as torchscript."
                 )
-        if settings.limit is not None and settings.limit.kind == "latency":
-            # Which one that is depends on what runs here, so that it is looked for in all.
-            timing = [backend for backend in self.backends if isinstance(backend, Profilable)]
-            running = [backend for backend in timing if backend.unrunnable() is None]
-            if not running:
-                names = ", ".join(backend.name for backend in self.backends)
-                raise UsageError(
-                    f"compress.budget {settings.budget!r} is held by measured times, which {names} cannot give here: "
-                    "choose --backend openvino or onnxruntime, or a budget of params or macs."
-                )
+        timed = settings.limit is not None and settings.limit.kind == "latency"
+        if timed and not isinstance(self.running, Profilable):
+            names = ", ".join(backend.name for backend in self.backends)
+            raise UsageError(
+                f"compress.budget {settings.budget!r} is held by measured times, which {names} cannot give here: "
+                "choose --backend openvino or onnxruntime, or a budget of params or macs."
+            )
 
     def _check_profile(self) -> None:
         for axis in ("height", "width"):
@@ -156,6 +153,11 @@ class Plan:
         if not usable:
             raise BackendUnavailable(f"no engine backend can be used here: {' '.join(self.unusable.values())}")
         return usable
+
+    @property
+    def running(self) -> Backend | None:
+        """The first of the backends whose engines run here; None where they are all for another machine."""
+        return next((backend for backend in self.backends if backend.unrunnable() is None), None)
 
     def heeded(self, backend: Backend) -> dict[str, Any]:
         """What of the recipe's [engine] decides the engine of a backend. The baseline has no use for any of it."""

@@ -152,6 +152,11 @@ class Recipe(Settings):
         return write_toml(self.model_dump(mode="json", exclude_none=True))
 
 
+def row_name(recipe: str, label: str, precision: Precision, backend: str) -> str:
+    """What an engine's row is called in a report; `label` is what was done to the network, empty for nothing."""
+    return "-".join(part for part in (recipe, label, precision.value, backend) if part)
+
+
 def available_recipes() -> tuple[str, ...]:
     """The names of the packaged recipes, sorted."""
     files = (Path(entry.name) for entry in _packaged().iterdir())

@@ -52,17 +52,16 @@ class Shrinking:
 
     def steps(self) -> list[Made]:
         """The network as it was, then what each step made of it. Raises `GateFailed` for a budget that is not held."""
-        made = [Made("dense", self.dense, self.dense)]
+        made = [self._whole]
         steps, done = self.plan.recipe.compress.steps, list[Kind]()
-        _ = self.sized
         for number, step in enumerate(steps):
             name = variant_name((*done, step), of_several=steps.count("prune") > 1)
-            changed = self._changed(name, step, made[-1].tuned, steps[number:].count(step))
+            changed = self._changed(name, step, made[-1], steps[number:].count(step))
             if not changed.meta["changed"]:
                 self.ledger.events.tell(f"{name}: nothing is changed, since the network costs no more than it may")
                 continue
             done.append(step)
-            made.append(Made(name, changed, self._tuned(name, changed), str(changed.meta["changed"])))
+            made.append(Made(name, changed, self._tuned(name, changed), changed.meta, str(changed.meta["changed"])))
         return made
 
     @cached_property
@@ -70,6 +69,11 @@ class Shrinking:
         """What channels are rounded to."""
         backend = self.trial.backend if self.trial else self.plan.backends[0]
         return self.plan.recipe.compress.multiple or backend.multiple(self.plan.recipe.precision)
+
+    @cached_property
+    def _whole(self) -> Made:
+        """The network as it was."""
+        return Made("dense", self.dense, self.dense, self.sized)
 
     @cached_property
     def sized(self) -> Mapping[str, Any]:
@@ -90,7 +94,7 @@ class Shrinking:
     def _tools(self) -> dict[str, str]:
         return tool_versions(*compress.TOOLS)
 
-    def _changed(self, name: str, step: Kind, before: Artifact, rounds: int) -> Artifact:
+    def _changed(self, name: str, step: Kind, before: Made, rounds: int) -> Artifact:
         """The network after a step. Under a budget of latency its engine is measured after the last one."""
         budget = self.plan.recipe.compress.limit
         if budget is None or (step == "separable" and self.plan.recipe.compress.budget is None):
@@ -99,23 +103,22 @@ class Shrinking:
             return self._change(name, step, before, self._aim(budget, before, rounds, step))
         return self._timed(name, step, before, rounds)
 
-    def _aim(self, budget: Budget, before: Artifact, rounds: int, step: Kind) -> compress.Aim:
+    def _aim(self, budget: Budget, before: Made, rounds: int, step: Kind) -> compress.Aim:
         """What a step may cost: of several rounds each takes the same share."""
         key = "parameters" if budget.kind == "params" else "macs"
-        now = float(before.meta[key] if key in before.meta else self.sized[key])
+        now = float(before.costs[key])
         # `prune` counts from where pruning begins, a budget from the uncompressed network.
-        shares = self.plan.recipe.compress.budget is None
-        if shares:
+        if self.plan.recipe.compress.budget is None:
             share = budget.amount ** (1 / self.plan.recipe.compress.rounds)
             return compress.Aim(budget.kind, now * share)
         limit = budget.limit(float(self.sized[key]))
         return compress.Aim(budget.kind, _part(now, limit, rounds if step == "prune" else 1))
 
-    def _timed(self, name: str, step: Kind, before: Artifact, rounds: int) -> Artifact:
+    def _timed(self, name: str, step: Kind, before: Made, rounds: int) -> Artifact:
         """The network after a step whose cost is time: pruned again until its engine, measured, holds the budget."""
         trial, dense, share = self._timed_on, self.dense_engine, self.wanted
         assert share is not None
-        whole, now = (self._predicted(network) for network in (self.dense, before))
+        whole, now = self._predicted(self._whole), self._predicted(before)
         last = step == "prune" and rounds == 1
         # What engines took, by what the table foretold: shares of the dense one's time.
         tries: list[tuple[float, float]] = []
@@ -136,10 +139,10 @@ class Shrinking:
             f"{found:.3g} of the uncompressed network's time on {trial.backend.name}. Allow more."
         )
 
-    def _predicted(self, network: Artifact) -> float:
+    def _predicted(self, one: Made) -> float:
         """What the table says of all layers of a network, in milliseconds."""
         table = compress.Aim("latency", 0.0, self._times).cost()
-        return sum(table.layer(name, shape_of(fields)) for name, fields in self._layers(network).items())
+        return sum(table.layer(name, shape_of(fields)) for name, fields in one.costs["layers"])
 
     @cached_property
     def _times(self) -> tuple[tuple[str, LayerShape, float], ...]:
@@ -174,13 +177,10 @@ class Shrinking:
             )
         return self.trial
 
-    def _layers(self, network: Artifact) -> dict[str, Any]:
-        return dict(network.meta["layers"] if "layers" in network.meta else self.sized["layers"])
-
-    def _change(self, name: str, step: Kind, before: Artifact, aim: compress.Aim | None) -> Artifact:
+    def _change(self, name: str, step: Kind, before: Made, aim: compress.Aim | None) -> Artifact:
         recipe = self.plan.recipe
         inputs = {
-            "network": before.digest,
+            "network": before.tuned.digest,
             "train": self.plan.dataset.digest(recipe.data.train),
             "validation": self.plan.validation,
         }
@@ -200,7 +200,7 @@ class Shrinking:
 
         def make(out: Path) -> Mapping[str, Any]:
             return compress.compress(
-                before.folder,
+                before.tuned.folder,
                 step,
                 aim,
                 self.plan.dataset,
@@ -237,15 +237,13 @@ class Shrinking:
             self._tune(changed, step, None)
 
         def make(out: Path) -> Mapping[str, Any]:
-            costs = {name: changed.meta[name] for name in ("macs", "layers")}
-            return self._tune(changed, step, out) | costs
+            return self._tune(changed, step, out)
 
         return self.ledger.run(f"finetune: {name}", step, "network", make, _tuned_note)
 
     def _tune(self, changed: Artifact, step: Step, out: Path | None) -> dict[str, Any]:
         recipe = self.plan.recipe
-        work = self.ledger.store.work(step.key)
-        self.ledger.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+        work = self.ledger.training_work(step)
         return compress.tune(
             changed.folder,
             self.dense.folder,

@@ -39,11 +39,15 @@ PROFILED_RUNS = 20
 
 @dataclass
 class Made:
-    """A network on the way: after its change, after fine-tuning, and its engine once there is one."""
+    """A network on the way: after its change, after fine-tuning, and its engine once there is one.
+
+    `costs` has its "parameters" and "macs", and its "layers" as pairs of name and shape in the order of execution.
+    """
 
     name: str
     changed: Artifact
     tuned: Artifact
+    costs: Mapping[str, Any]
     change: str = "as it was trained"
     engine: Compiled | None = None
 

@@ -12,11 +12,13 @@ from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
 from visiondeploy.errors import GateFailed
 from visiondeploy.models.launch import launched
+from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.backends.base import Backend
 from visiondeploy.pipeline.backends.table import BACKENDS, REFERENCES
 from visiondeploy.pipeline.ledger import Ledger, Make, parity_note
 from visiondeploy.pipeline.plan import Plan, Until
+from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.stages import compile as compiling
 from visiondeploy.pipeline.stages import export, qat, train
 from visiondeploy.pipeline.stages import measure as measuring
@@ -95,7 +97,7 @@ class Walk:
         step = self._training_step()
         if self.plan.recipe.model.checkpoint is None and self.ledger.store.get(step.key) is None:
             self._train(step, None)
-        if until == "train":
+        if until == "train" or not (self.plan.recipe.compress.steps or self.plan.recipe.qat.steps):
             return
         # From the store: the first process holds its lock until the network is there.
         network = compressed(self.network())
@@ -119,9 +121,7 @@ class Walk:
     def _train(self, step: Step, out: Path | None) -> Mapping[str, Any]:
         recipe = self.plan.recipe
         splits = (recipe.data.train, recipe.data.val)
-        work = self.ledger.store.work(step.key)
-        if recipe.train.steps:
-            self.ledger.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+        work = self.ledger.training_work(step) if recipe.train.steps else self.ledger.store.work(step.key)
         return train.train(
             self.plan.spec,
             self.plan.dataset,
@@ -152,8 +152,7 @@ class Walk:
 
     def _tune(self, network: Artifact, step: Step, out: Path | None) -> Mapping[str, Any]:
         recipe = self.plan.recipe
-        work = self.ledger.store.work(step.key)
-        self.ledger.events.tell(f"to watch: tensorboard --logdir {work / 'tensorboard'}")
+        work = self.ledger.training_work(step)
         return qat.tune(
             network.folder,
             self.plan.dataset,
@@ -334,26 +333,28 @@ class Walk:
         ]
 
         def make(out: Path) -> Mapping[str, Any]:
-            split = self.plan.dataset.split(recipe.data.val)
-            found = measuring.measure(
-                contenders, self.plan.served, split, recipe.bench, recipe.threads, self.ledger.events.progress
-            )
-            # With the machine as it was then: a measurement that comes from the store is not one of today.
-            machine = self.plan.environment.model_copy(update={"gpus": found.gpus})
-            return {
-                "rows": [row.model_dump(mode="json") for row in found.rows],
-                "environment": machine.model_dump(mode="json"),
-            }
+            return self.measured(contenders, self.plan.served)
 
         made = self.ledger.run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
         rows = tuple(Row.model_validate(row) for row in made.meta["rows"])
         return Measured(rows, Environment.model_validate(made.meta["environment"]))
 
+    def measured(self, contenders: Sequence[measuring.Contender], spec: NetworkSpec) -> dict[str, Any]:
+        """Measure now: the rows, as JSON, and the machine as it is, since what comes from the store is not of today."""
+        recipe = self.plan.recipe
+        split = self.plan.dataset.split(recipe.data.val)
+        found = measuring.measure(contenders, spec, split, recipe.bench, recipe.threads, self.ledger.events.progress)
+        machine = self.plan.environment.model_copy(update={"gpus": found.gpus})
+        return {
+            "rows": [row.model_dump(mode="json") for row in found.rows],
+            "environment": machine.model_dump(mode="json"),
+        }
+
     def contender(self, engine: Compiled, network: Artifact, label: str = "") -> measuring.Contender:
         """An engine of a network as the measure stage wants it; `label` says what was done to the network."""
         recipe, name = self.plan.recipe, engine.backend.name
         return measuring.Contender(
-            name="-".join(filter(None, (recipe.name, label, engine.precision, name))),
+            name=row_name(recipe.name, label, engine.precision, name),
             model=recipe.name,
             backend=name,
             precision=engine.precision,

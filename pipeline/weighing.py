@@ -36,7 +36,6 @@ QUICKLY = (
 )
 """Said of a report whose rows are variants."""
 
-
 BUDGET = "compression: budget"
 
 
@@ -58,7 +57,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Weighing:
-    """The variants of one network, the uncompressed one first, and what that one costs.
+    """The variants of one network, the uncompressed one first.
 
     `trial` is None where no engine runs here; `wanted` is the share of its time that a budget leaves.
     """
@@ -66,7 +65,6 @@ class Weighing:
     ledger: Ledger
     trial: Trial | None
     made: Sequence[Made]
-    sized: Mapping[str, Any]
     wanted: float | None
 
     @property
@@ -96,7 +94,7 @@ class Weighing:
             precision=recipe.precision,
             variants=tuple(self._variant(one, by_name.get(one.name), speeds.get(one.name)) for one in made),
             chosen=chosen.name,
-            layers=layer_changes(self._layers(self.made[0]), self._layers(chosen), found["milliseconds"], chosen.name),
+            layers=layer_changes(made[0], chosen, found["milliseconds"]),
             notes=tuple(self._notes(slower, speeds)),
         )
         checks = self._checks(chosen, by_name, speeds)
@@ -136,20 +134,12 @@ class Weighing:
         contenders = [walk.contender(baseline, self.made[0].tuned)]
         for one in self.made:
             assert one.engine is not None
-            name = f"{recipe.name}-{one.name}-{recipe.precision}-{trial.backend.name}"
             # Made by the recipe of a trial: what is said of this one's engines does not hold of it.
-            contenders.append(replace(walk.contender(one.engine, one.tuned), name=name, notes=()))
+            contenders.append(replace(walk.contender(one.engine, one.tuned, one.name), notes=()))
 
         def make(out: Path) -> Mapping[str, Any]:
-            split = self.plan.dataset.split(recipe.data.val)
-            progress = self.ledger.events.progress
-            measured = measuring.measure(contenders, self.plan.spec, split, recipe.bench, recipe.threads, progress)
-            machine = self.plan.environment.model_copy(update={"gpus": measured.gpus})
-            return {
-                "rows": [row.model_dump(mode="json") for row in measured.rows],
-                "environment": machine.model_dump(mode="json"),
-                "milliseconds": {name: trial.layer_times(engine) for name, engine in engines.items()},
-            }
+            milliseconds = {name: trial.layer_times(engine) for name, engine in engines.items()}
+            return walk.measured(contenders, self.plan.spec) | {"milliseconds": milliseconds}
 
         return self.ledger.run("weigh", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
 
@@ -180,8 +170,8 @@ class Weighing:
         return Variant(
             name=one.name,
             change=one.change,
-            parameters=one.tuned.meta["parameters"],
-            macs=sum(shape_of(shape).macs for shape in self._layers(one).values()),
+            parameters=one.costs["parameters"],
+            macs=one.costs["macs"],
             row=row.name if row else None,
             untuned=untuned,
             tuned=history[-1].get(metric) if history else tuned.get("metric", {}).get(metric),
@@ -194,7 +184,7 @@ class Weighing:
     def _notes(self, slower: list[Made], speeds: Speeds) -> list[str]:
         said = [
             f"{one.name} is slower than the uncompressed network (×{speeds[one.name][0]:.3f}), though it has "
-            f"{one.tuned.meta['parameters']:,} parameters of {self.made[0].tuned.meta['parameters']:,}: it is not used"
+            f"{one.costs['parameters']:,} parameters of {self.made[0].costs['parameters']:,}: it is not used"
             for one in slower
         ]
         for sentence in said:
@@ -212,7 +202,7 @@ class Weighing:
         limit = parse_budget(budget)
         if limit.kind != "latency":
             key = "parameters" if limit.kind == "params" else "macs"
-            found, whole = float(last.tuned.meta.get(key, self.sized[key])), float(self.sized[key])
+            found, whole = float(last.costs[key]), float(self.made[0].costs[key])
             wanted = limit.limit(whole)
             status = Outcome.PASS if found <= wanted else Outcome.FAIL
             said = f"{found:,.0f} of {whole:,.0f}"
@@ -227,9 +217,6 @@ class Weighing:
         wish = f"{budget}: {self.wanted:.3f} of the uncompressed network's time"
         return [*checks, Check(name=BUDGET, limit=wish, found=said, status=status)]
 
-    def _layers(self, one: Made) -> dict[str, Any]:
-        return dict(self.sized["layers"] if one is self.made[0] else one.tuned.meta["layers"])
-
 
 def _speed_check(last: str, chosen: str, speed: Speed | None) -> Check:
     """PASS where the last variant is faster, FAIL where it is slower, by its interval."""
@@ -243,20 +230,23 @@ def _speed_check(last: str, chosen: str, speed: Speed | None) -> Check:
 
 
 def layer_changes(
-    dense: Mapping[str, Any], changed: Mapping[str, Any], milliseconds: Mapping[str, Mapping[str, float]], name: str
+    dense: Made, chosen: Made, milliseconds: Mapping[str, Mapping[str, float]]
 ) -> tuple[LayerChange, ...]:
-    """Each layer of the uncompressed network with those that stand in its place: of its name, or below it."""
-    before_times, after_times = milliseconds.get("dense", {}), milliseconds.get(name, {})
+    """Each layer of the uncompressed network with those that stand in its place: of its name, or below it.
+
+    `milliseconds` has the times of the layers of variants by their names.
+    """
+    before_times, after_times = (milliseconds.get(one.name, {}) for one in (dense, chosen))
     return tuple(
         LayerChange(
             before=_layer_cost(layer, shape, before_times),
             after=tuple(
                 _layer_cost(other, found, after_times)
-                for other, found in changed.items()
+                for other, found in chosen.costs["layers"]
                 if other == layer or other.startswith(f"{layer}.")
             ),
         )
-        for layer, shape in dense.items()
+        for layer, shape in dense.costs["layers"]
     )
 
 
@@ -275,7 +265,7 @@ def _layer_cost(name: str, fields: Mapping[str, Any], milliseconds: Mapping[str,
     )
 
 
-def _speed(dense: Row, row: Row) -> tuple[float, tuple[float, float]]:
+def _speed(dense: Row, row: Row) -> Speed:
     """The speed of a row's engine over that of the uncompressed network, from the blocks of one run."""
     assert dense.latency_ms is not None
     assert row.latency_ms is not None

@@ -59,7 +59,7 @@ class Shrunk:
 
     def cost(self, key: str) -> list[float]:
         """Of each variant, over the uncompressed network's."""
-        return [1.0, *(one.tuned.meta[key] / self.sized[key] for one in self.made[1:])]
+        return [one.costs[key] / self.sized[key] for one in self.made]
 
 
 def shrink(house: House, *overrides: str, **clock: Any) -> Shrunk:
