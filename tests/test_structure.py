@@ -36,6 +36,7 @@ OF_TORCH = {
     "visiondeploy.models.hints",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
+    "visiondeploy.models.perceptual",
     "visiondeploy.models.qat",
     "visiondeploy.models.resume",
     "visiondeploy.models.served",
