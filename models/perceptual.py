@@ -37,7 +37,8 @@ def gram(features: Tensor) -> Tensor:
     flat = features.float().flatten(2)
     # Before the product: the square of a large feature stays in range.
     flat = flat / (channels * height * width) ** 0.5
-    return flat @ flat.transpose(1, 2)
+    matrices: Tensor = flat @ flat.transpose(1, 2)
+    return matrices
 
 
 def style_grams(net: Features, painting: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
