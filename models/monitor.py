@@ -44,7 +44,7 @@ class Monitor:
         features: dict[str, Tensor] = {}
         hooks = [block.register_forward_hook(_keep(features, name)) for name, block in _blocks(module)]
         for number, sample in enumerate(samples):
-            outputs = forward(module, task, task.preprocess([sample.image]))
+            outputs = forward(module, task, task.preprocess([sample]))
             row = np.concatenate([sample.image, task.truth(sample), task.picture(sample, outputs)], axis=1)
             self._writer.add_image(f"prediction/{number}", row, step, dataformats="HWC")
         for hook in hooks:

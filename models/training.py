@@ -110,6 +110,7 @@ def train(
     if accelerator.is_main_process:
         remove_leftovers(state)
     progress = load_resume(state, module, average, optimizer) or Progress(0, 0.0, [])
+    metric = task.metrics[0]
     first, history = progress.step, list(progress.history)
     step, began = first, time.monotonic() - progress.seconds
 
@@ -142,10 +143,10 @@ def train(
             monitor.scalars(step, "train", {**losses, "learning_rate": rate})
             if accelerator.is_main_process and _due(step, settings.validate_every, settings.steps):
                 scores = validate(average.module, task, validation, settings.validate_images)
-                history.append({"step": step, "loss": losses["loss"], task.metric: task.value(scores)})
-                monitor.scalars(step, "validation", {task.metric: history[-1][task.metric]})
+                history.append({"step": step, "loss": losses["loss"], metric.name: metric.value(scores)})
+                monitor.scalars(step, "validation", {metric.name: history[-1][metric.name]})
                 monitor.pictures(step, average.module, task, [validation[i] for i in range(min(3, len(validation)))])
-            best = f" {task.metric} {history[-1][task.metric]:.3f}" if history else ""
+            best = f" {metric.name} {history[-1][metric.name]:.3f}" if history else ""
             report(step, settings.steps, f"loss {losses['loss']:.3f}{best}")
             if accelerator.is_main_process and _due(step, settings.save_every, settings.steps):
                 save_resume(state, module, average, optimizer, Progress(step, time.monotonic() - began, history))
@@ -162,7 +163,7 @@ def validate(module: nn.Module, task: Task, split: Split, limit: int | None = No
     rows = []
     for index in range(min(len(split), limit or len(split))):
         sample = split[index]
-        rows.append(task.score(forward(module, task, task.preprocess([sample.image])), [sample]))
+        rows.append(task.score(forward(module, task, task.preprocess([sample])), [sample]))
     module.train(was_training)
     return np.concatenate(rows)
 

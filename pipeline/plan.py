@@ -267,7 +267,7 @@ class Plan:
     def _feeds(self, task: Task) -> list[Mapping[str, Array]]:
         split = self.dataset.split(self.recipe.data.val)
         indices = spread(len(split), self.recipe.limits.parity_images)
-        return [task.preprocess([split[index].image]) for index in indices]
+        return [task.preprocess([split[index]]) for index in indices]
 
     @cached_property
     def validation(self) -> str:

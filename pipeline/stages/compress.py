@@ -109,12 +109,13 @@ def compress(
         change = steps.remove_channels(module, size, settings, cost, limit, multiple, batches, loss)
     steps.set_statistics(module, batches)
     task, validation = task_of(spec), dataset.split(splits[1])
-    report(len(batches), len(batches), f"{task.metric} of the changed network")
-    metric = task.value(validate(module, task, validation, finetune.validate_images))
+    metric = task.metrics[0]
+    report(len(batches), len(batches), f"{metric.name} of the changed network")
+    value = metric.value(validate(module, task, validation, finetune.validate_images))
     changes = (*spec.changes, *((change,) if change else ()))
     made = Network(module, spec.model_copy(update={"changes": changes}))
     save_network(made, folder)
-    return _costs(made) | {"steps": spec.trained_steps, "metric": {task.metric: metric}, "changed": _changed(change)}
+    return _costs(made) | {"steps": spec.trained_steps, "metric": {metric.name: value}, "changed": _changed(change)}
 
 
 def tune(
