@@ -44,6 +44,9 @@ NETWORKS: dict[str, NetworkEntry] = {
         "torchvision's DeepLabV3, Chen et al. 2017",
         smallest_batch=2,
     ),
+    "style": NetworkEntry(
+        "visiondeploy.models.style_net", "StyleNetSettings", "style", "one painting's style, Johnson et al. 2016"
+    ),
 }
 
 
