@@ -43,7 +43,11 @@ class Objective(Protocol):
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]: ...
 
-    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]: ...
+    def inputs(self, images: Tensor, truth: Tensor) -> tuple[Tensor, ...]: ...
+
+    def loss(self, module: Callable[..., Tensor], images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
+
+    def imitation(self, found: Tensor, taught: Tensor, temperature: float) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,8 @@ def train(
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            images, masks = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
-            terms = objective.loss(model, images, masks)
+            images, truth = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
+            terms = objective.loss(model, images, truth)
             accelerator.backward(terms["loss"])
             accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()

@@ -24,7 +24,7 @@ from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.compression.settings import CompressSettings
 from visiondeploy.models.reading import parse_toml, read_toml
-from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, TrainSettings
+from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, StyleSettings, TrainSettings
 from visiondeploy.models.spec import Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.engine import EngineSettings
@@ -145,6 +145,7 @@ class Recipe(Settings):
     input: InputSettings = InputSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    style: StyleSettings = StyleSettings()
     compress: CompressSettings = CompressSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     qat: QatSettings = QatSettings()

@@ -85,8 +85,7 @@ def compress(
 
     from visiondeploy.models.checkpoint import Network, load_network, save_network
     from visiondeploy.models.compression import steps
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
-    from visiondeploy.models.tasks.table import task_of
+    from visiondeploy.models.tasks.table import objective_of, task_of
     from visiondeploy.models.training import validate
 
     train.use_threads(threads)
@@ -94,7 +93,7 @@ def compress(
     network = load_network(checkpoint)
     spec, module = network.spec, network.module
     size = (spec.input.height, spec.input.width)
-    objective = SegmentationObjective(spec, finetune, augment)
+    objective = objective_of(spec, dataset, finetune, augment)
     batches = _batches(objective, dataset, splits[0], settings, finetune.batch_size, report)
 
     def loss(module: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
@@ -137,13 +136,13 @@ def tune(
     """
     from visiondeploy.models.checkpoint import Network, load_network, save_network
     from visiondeploy.models.distilled import DistilledObjective
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
+    from visiondeploy.models.tasks.table import objective_of
 
     train.use_threads(threads)
     network = load_network(checkpoint)
     spec = network.spec
     needs_labels = not settings.teach or settings.distil.task_weight > 0
-    objective: Objective = SegmentationObjective(spec, settings, augment, needs_labels=needs_labels)
+    objective = objective_of(spec, dataset, settings, augment, needs_labels=needs_labels)
     if settings.teach:
         objective = DistilledObjective(objective, load_network(teacher).module, settings.distil, network.module)
     trained = train.learn(network, objective, dataset, splits, settings, work, folder, report)
