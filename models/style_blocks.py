@@ -16,7 +16,11 @@ Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "zero", "replicate"]
 Upsample = Literal["nearest", "transposed", "shuffle"]
 
-_MODES = {"reflect": "reflect", "zero": "zeros", "replicate": "replicate"}
+_MODES: dict[Padding, Literal["reflect", "zeros", "replicate"]] = {
+    "reflect": "reflect",
+    "zero": "zeros",
+    "replicate": "replicate",
+}
 
 
 class ConditionalAffine(nn.Module):
@@ -29,12 +33,32 @@ class ConditionalAffine(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """x, scaled and shifted."""
-        scale, shift = weights @ self.scale, weights @ self.shift
-        return x * scale[:, :, None, None] + shift[:, :, None, None]
+        return x * self._blend(self.scale, weights) + self._blend(self.shift, weights)
+
+    def _blend(self, values: Tensor, weights: Tensor) -> Tensor:
+        # No matrix product: so few numbers are no layer that a report should count.
+        return (weights[:, :, None] * values).sum(dim=1)[:, :, None, None]
 
 
-class ConvNorm(nn.Module):
-    """Convolution to ⌈H/stride⌉×⌈W/stride⌉, norm, and a ReLU unless `relu` is false.
+class _Normalised(nn.Module):
+    """What follows a convolution: a norm, conditional instance norm where there are `styles`, and maybe a ReLU."""
+
+    def __init__(self, channels: int, norm: Norm, styles: int, relu: bool = True) -> None:
+        super().__init__()
+        self.norm = _norm(norm, channels, styles)
+        self.affine = ConditionalAffine(styles, channels) if styles else None
+        self.relu = relu
+
+    def finish(self, x: Tensor, weights: Tensor | None) -> Tensor:
+        """N×channels×H×W to the same."""
+        x = self.norm(x)
+        if self.affine is not None and weights is not None:
+            x = self.affine(x, weights)
+        return F.relu(x) if self.relu else x
+
+
+class ConvNorm(_Normalised):
+    """Convolution, norm, and a ReLU unless `relu` is false.
 
     With `styles` the norm is conditional instance norm, whatever `norm` says.
     """
@@ -51,27 +75,15 @@ class ConvNorm(nn.Module):
         styles: int = 0,
         relu: bool = True,
     ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=kernel_size // 2,
-            padding_mode=_MODES[padding],
-            # A norm takes the mean away, and has a shift of its own.
-            bias=norm == "none" and not styles,
-        )
-        self.norm = _norm(norm, out_channels, styles)
-        self.affine = ConditionalAffine(styles, out_channels) if styles else None
-        self.relu = relu
+        super().__init__(out_channels, norm, styles, relu)
+        # A norm takes the mean away, and has a shift of its own.
+        bias = norm == "none" and not styles
+        self.conv = _padded(channels, out_channels, kernel_size, stride, padding=padding, bias=bias)
+        _begin(self.conv, relu)
 
     def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """N×channels×H×W to N×out×⌈H/stride⌉×⌈W/stride⌉."""
-        x = self.norm(self.conv(x))
-        if self.affine is not None and weights is not None:
-            x = self.affine(x, weights)
-        return F.relu(x) if self.relu else x
+        return self.finish(self.conv(x), weights)
 
 
 class Residual(nn.Module):
@@ -88,7 +100,7 @@ class Residual(nn.Module):
         return made
 
 
-class Up(nn.Module):
+class Up(_Normalised):
     """N×channels×H×W to N×out×2H×2W, normalised, with a ReLU.
 
     nearest       each value four times, then a 3×3 convolution (Odena et al. 2016: no checkerboard)
@@ -99,17 +111,16 @@ class Up(nn.Module):
     def __init__(
         self, channels: int, out_channels: int, kind: Upsample, *, norm: Norm, padding: Padding, styles: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(out_channels, norm, styles)
         self.kind = kind
         bias = norm == "none" and not styles
-        self.conv: nn.Module
+        self.conv: nn.Conv2d | nn.ConvTranspose2d
         if kind == "transposed":
             self.conv = nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
         else:
             made = out_channels * 4 if kind == "shuffle" else out_channels
-            self.conv = nn.Conv2d(channels, made, 3, padding=1, padding_mode=_MODES[padding], bias=bias)
-        self.norm = _norm(norm, out_channels, styles)
-        self.affine = ConditionalAffine(styles, out_channels) if styles else None
+            self.conv = _padded(channels, made, 3, padding=padding, bias=bias)
+        _begin(self.conv)
 
     def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """N×channels×H×W to N×out×2H×2W."""
@@ -118,10 +129,22 @@ class Up(nn.Module):
         x = self.conv(x)
         if self.kind == "shuffle":
             x = F.pixel_shuffle(x, 2)
-        x = self.norm(x)
-        if self.affine is not None and weights is not None:
-            x = self.affine(x, weights)
-        return F.relu(x)
+        return self.finish(x, weights)
+
+
+def _padded(
+    channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, padding: Padding, bias: bool
+) -> nn.Conv2d:
+    """A convolution that gives a pixel for each that it reads, or of every stride-th row and column one."""
+    return nn.Conv2d(
+        channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding=kernel_size // 2,
+        padding_mode=_MODES[padding],
+        bias=bias,
+    )
 
 
 def _norm(kind: Norm, channels: int, styles: int) -> nn.Module:
@@ -132,9 +155,19 @@ def _norm(kind: Norm, channels: int, styles: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
 
 
+def _begin(conv: nn.Conv2d | nn.ConvTranspose2d, relu: bool = True) -> None:
+    """Where no norm follows, weights with which the result varies as what it was made of (He et al. 2015).
+
+    With PyTorch's own it varies a sixth as much: ten layers on the picture is lost in their biases.
+    """
+    if conv.bias is not None:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if relu else "linear")
+        nn.init.zeros_(conv.bias)
+
+
 def to_colours(channels: int, kernel_size: int, padding: Padding) -> nn.Conv2d:
     """The convolution that makes a picture, which is grey before it was trained."""
-    layer = nn.Conv2d(channels, 3, kernel_size, padding=kernel_size // 2, padding_mode=_MODES[padding])
+    layer = _padded(channels, 3, kernel_size, padding=padding, bias=True)
     assert layer.bias is not None
     nn.init.constant_(layer.bias, 0.5)
     return layer

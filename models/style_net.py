@@ -21,27 +21,28 @@ from visiondeploy.models.style_blocks import ConvNorm, Norm, Padding, Residual, 
 from visiondeploy.types import Settings
 
 
-class StyleNetSettings(Settings):
-    """Options of `style`: `kernel` is the size of the first and of the last convolution.
-
-    With `norm` "batch" there is no statistic of the picture left in the engine: norms are folded into convolutions.
-    """
+class TransformSettings(Settings):
+    """Options of every network that is made as this one. `kernel` is the size of the first and last convolution."""
 
     width: Annotated[int, Field(ge=1, le=512)] = 32
     blocks: Annotated[int, Field(ge=0, le=32)] = 5
     kernel: Literal[3, 5, 7, 9] = 9
-    norm: Literal["instance", "batch"] = "instance"
     padding: Padding = "reflect"
     upsample: Upsample = "nearest"
+
+
+class StyleNetSettings(TransformSettings):
+    """Options of `style`. With `norm` "batch" an engine has no norms: they are folded into the convolutions."""
+
+    norm: Literal["instance", "batch"] = "instance"
 
 
 class StyleNet(nn.Module):
     """N×3×H×W float, normalised, to a picture N×3×H×W in 0 … 1, not clamped, for any H and W from 16 on."""
 
-    def __init__(self, settings: StyleNetSettings, styles: int = 0) -> None:
+    def __init__(self, settings: TransformSettings, norm: Norm, styles: int = 0) -> None:
         super().__init__()
         width, kernel, padding = settings.width, settings.kernel, settings.padding
-        norm: Norm = settings.norm
         self.encoder = nn.ModuleList(
             [
                 ConvNorm(3, width, kernel, norm=norm, padding=padding, styles=styles),
@@ -81,4 +82,4 @@ class StyleNet(nn.Module):
 
 def build(settings: StyleNetSettings, classes: int) -> StyleNet:
     """A network for one style with random weights (PyTorch's default initialisation); `classes` does not matter."""
-    return StyleNet(settings)
+    return StyleNet(settings, settings.norm)

@@ -49,6 +49,12 @@ NETWORKS: dict[str, NetworkEntry] = {
     "style": NetworkEntry(
         "visiondeploy.models.style_net", "StyleNetSettings", "style", "one painting's style, Johnson et al. 2016"
     ),
+    "style-multi": NetworkEntry(
+        "visiondeploy.models.style_multi", "StyleMultiSettings", "style", "many styles, Dumoulin et al. 2017"
+    ),
+    "style-adain": NetworkEntry(
+        "visiondeploy.models.style_adain", "StyleAdainSettings", "style", "any style, Huang and Belongie 2017"
+    ),
 }
 
 
