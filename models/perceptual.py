@@ -101,6 +101,6 @@ def perceptual_distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) 
     """
     distances = []
     for layer, features in one.items():
-        pair = (functional.normalize(each.float(), dim=1, eps=1e-10) for each in (features, other[layer]))
-        distances.append(functional.mse_loss(*pair, reduction="none").sum(dim=1).mean(dim=(1, 2)))
+        first, second = (functional.normalize(each.float(), dim=1, eps=1e-10) for each in (features, other[layer]))
+        distances.append((first - second).square().sum(dim=1).mean(dim=(1, 2)))
     return torch.stack(distances).mean(dim=0)

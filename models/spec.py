@@ -70,7 +70,7 @@ class NetworkSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `io`, `changes` and `style` where they are the defaults, as releases wrote it that had none of them."""
+        """Without `io`, `changes` and `style` where they are the defaults: as releases wrote it that had none."""
         found: dict[str, Any] = handler(self)
         if self.style is None:
             found.pop("style", None)

@@ -50,10 +50,18 @@ NETWORKS: dict[str, NetworkEntry] = {
         "visiondeploy.models.style_net", "StyleNetSettings", "style", "one painting's style, Johnson et al. 2016"
     ),
     "style-multi": NetworkEntry(
-        "visiondeploy.models.style_multi", "StyleMultiSettings", "style", "many styles, Dumoulin et al. 2017"
+        "visiondeploy.models.style_multi",
+        "StyleMultiSettings",
+        "style",
+        "many styles, Dumoulin et al. 2017",
+        second="weights",
     ),
     "style-adain": NetworkEntry(
-        "visiondeploy.models.style_adain", "StyleAdainSettings", "style", "any style, Huang and Belongie 2017"
+        "visiondeploy.models.style_adain",
+        "StyleAdainSettings",
+        "style",
+        "any style, Huang and Belongie 2017",
+        second="style",
     ),
 }
 

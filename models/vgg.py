@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ class VGG(nn.Module):
 
     Content and style are in the layers of Gatys et al. 2016. Images are normalised here.
     """
+
+    if TYPE_CHECKING:
+        mean: Tensor
+        std: Tensor
 
     def __init__(self, depth: int, normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__()

@@ -27,8 +27,8 @@ from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
-from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.painting import check_paintings, dataset_of, style_of
+from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
 from visiondeploy.types import Dataset, Precision

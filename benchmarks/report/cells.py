@@ -232,7 +232,8 @@ def _likeness(row: Row, measure: str) -> Cell:
     if found is None:
         return Cell(NOTHING)
     shown = number if abs(found.value) > 1 else "{:.4f}".format
-    return Cell(shown(found.value), f"[{shown(found.ci95[0])}, {shown(found.ci95[1])}]" if found.ci95 else "no interval")
+    interval = f"[{shown(found.ci95[0])}, {shown(found.ci95[1])}]" if found.ci95 else "no interval"
+    return Cell(shown(found.value), interval)
 
 
 def _agreement(row: Row) -> Cell:

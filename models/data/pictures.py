@@ -103,8 +103,8 @@ def _held_back(root: Path, files: tuple[Path, ...], share: float) -> dict[str, t
     if len(files) < 2:
         found = f"{len(files)} picture{'' if len(files) == 1 else 's'}"
         raise InputError(
-            f"{str(root)!r} has {found}, expected two or more {', '.join(SUFFIXES[:3])} … files, or folders 'train' and "
-            "'val' with some: copy them there."
+            f"{str(root)!r} has {found}, expected two or more {', '.join(SUFFIXES[:3])} … files, or folders 'train' "
+            "and 'val' with some: copy them there."
         )
     every = max(2, round(1 / share))
     # The middle one of each group, so that few pictures have one held back too.

@@ -174,7 +174,8 @@ class Style:
     def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
         """SSIM (Wang et al. 2004), PSNR in dB and distance in features of the pictures, (N,) each."""
         expected, found = self.pictures(reference), self.pictures(candidate)
-        return {"ssim": _ssim(expected, found), "psnr_db": _psnr(expected, found), "features": self._apart(expected, found)}
+        apart = self._apart(expected, found)
+        return {"ssim": _ssim(expected, found), "psnr_db": _psnr(expected, found), "features": apart}
 
     def _apart(self, expected: Array, found: Array) -> Array:
         import torch
@@ -234,9 +235,11 @@ def _ssim(expected: Array, found: Array) -> Array:
     # As in the paper: Gaussian windows of σ 1.5, without the correction of samples.
     wanted: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     pairs = zip(expected, found, strict=True)
-    return np.array([structural_similarity(one, two, channel_axis=0, data_range=1.0, **wanted) for one, two in pairs])
+    similarity: Any = structural_similarity
+    return np.array([similarity(one, two, channel_axis=0, data_range=1.0, **wanted) for one, two in pairs])
 
 
 def _psnr(expected: Array, found: Array) -> Array:
     error = np.square(expected.astype(np.float64) - found).mean(axis=(1, 2, 3))
-    return np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), LARGEST_PSNR)
+    found_db: Array = np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), LARGEST_PSNR)
+    return found_db

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from visiondeploy.models.compression.settings import CompressSettings, Step
     from visiondeploy.models.compression.shapes import LayerShape
     from visiondeploy.models.compression.structure import Cost
-    from visiondeploy.models.training import Objective, Report
+    from visiondeploy.models.training import Report
 
 # 1: greedy allocation on Torch-Pruning's groups; first term of network decoupling; batch norm's statistics anew
 # 2: layers are replaced before channels are removed; no batch of a single image

@@ -53,7 +53,8 @@ def mix(
     """Write `model.onnx` and `ranges.json`; return what stage `quantise` recorded in `meta`, brought up to date.
 
     `judged` are the images that the metric is measured on, against the fp32 graph in `source`: the limit holds
-    where the interval of the paired difference lies above −`margin` points (percent for a loss). `mixed` of the result says what
+    where the interval of the paired difference
+    lies above −`margin` points (percent for a loss). `mixed` of the result says what
     was tried. Raises `InputError` where the metric of `judged` is no number.
     """
     import onnx
