@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 SMALLEST_ENERGY = 1e-12
 """What a distance is divided by at least: a layer that gives nothing for what is wanted would outweigh all others."""
@@ -89,3 +90,17 @@ def _relative(found: Tensor, wanted: Tensor) -> Tensor:
     found, wanted = found.float(), wanted.detach().float()
     energy = wanted.square().flatten(1).sum(dim=1)
     return (found - wanted).square().flatten(1).sum(dim=1) / energy.clamp(min=SMALLEST_ENERGY)
+
+
+def perceptual_distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Tensor:
+    """The mean over layers of how far apart two pictures are in features N×C×H×W of unit length, for each image, N.
+
+    LPIPS of Zhang et al. 2018 (arXiv:1801.03924), equation 1, with all weights 1: the squared distance of the channels'
+    directions at each position, averaged over positions. 0 for equal pictures, 2 for features that have nothing in
+    common.
+    """
+    distances = []
+    for layer, features in one.items():
+        first, second = (functional.normalize(each.float(), dim=1, eps=1e-10) for each in (features, other[layer]))
+        distances.append((first - second).square().sum(dim=1).mean(dim=(1, 2)))
+    return torch.stack(distances).mean(dim=0)

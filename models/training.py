@@ -43,7 +43,11 @@ class Objective(Protocol):
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]: ...
 
-    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]: ...
+    def inputs(self, images: Tensor, truth: Tensor) -> tuple[Tensor, ...]: ...
+
+    def loss(self, module: Callable[..., Tensor], images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
+
+    def imitation(self, found: Tensor, taught: Tensor, temperature: float) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ def train(
     if accelerator.is_main_process:
         remove_leftovers(state)
     progress = load_resume(state, module, average, optimizer) or Progress(0, 0.0, [])
+    metric = task.metrics[0]
     first, history = progress.step, list(progress.history)
     step, began = first, time.monotonic() - progress.seconds
 
@@ -125,8 +130,8 @@ def train(
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            images, masks = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
-            terms = objective.loss(model, images, masks)
+            images, truth = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
+            terms = objective.loss(model, images, truth)
             accelerator.backward(terms["loss"])
             accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
@@ -142,10 +147,10 @@ def train(
             monitor.scalars(step, "train", {**losses, "learning_rate": rate})
             if accelerator.is_main_process and _due(step, settings.validate_every, settings.steps):
                 scores = validate(average.module, task, validation, settings.validate_images)
-                history.append({"step": step, "loss": losses["loss"], task.metric: task.value(scores)})
-                monitor.scalars(step, "validation", {task.metric: history[-1][task.metric]})
+                history.append({"step": step, "loss": losses["loss"], metric.name: metric.value(scores)})
+                monitor.scalars(step, "validation", {metric.name: history[-1][metric.name]})
                 monitor.pictures(step, average.module, task, [validation[i] for i in range(min(3, len(validation)))])
-            best = f" {task.metric} {history[-1][task.metric]:.3f}" if history else ""
+            best = f" {metric.name} {history[-1][metric.name]:.3f}" if history else ""
             report(step, settings.steps, f"loss {losses['loss']:.3f}{best}")
             if accelerator.is_main_process and _due(step, settings.save_every, settings.steps):
                 save_resume(state, module, average, optimizer, Progress(step, time.monotonic() - began, history))
@@ -162,7 +167,7 @@ def validate(module: nn.Module, task: Task, split: Split, limit: int | None = No
     rows = []
     for index in range(min(len(split), limit or len(split))):
         sample = split[index]
-        rows.append(task.score(forward(module, task, task.preprocess([sample.image])), [sample]))
+        rows.append(task.score(forward(module, task, task.preprocess([sample])), [sample]))
     module.train(was_training)
     return np.concatenate(rows)
 

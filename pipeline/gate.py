@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
-from visiondeploy.benchmarks.statistics import non_inferior
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Quality, Row, Verdict
+from visiondeploy.benchmarks.statistics import at_least, non_inferior
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Outcome, Realised, Status
-
-POINTS = 100.0
 
 NAMED = 40
 """Layers that a sentence names; `build.json` has all."""
@@ -81,20 +79,40 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bo
         return [runs, *(_strict_checks(row, limits) if row.realised else [])]
     checks = _agreement_checks(row, limits, trained, compressed)
     if trained and row.quality is not None:
-        status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
-        if row.quality.ci95 is not None:
-            low, high = (bound * POINTS for bound in row.quality.ci95)
-            status = non_inferior((low, high), limits.max_drop)
-            found = f"{row.quality.delta * POINTS:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
-        checks.append(
-            Check(
-                name=f"{row.name}: {row.quality.metric}",
-                limit=f"at most {limits.max_drop:g} points below the baseline",
-                found=found,
-                status=status,
-            )
-        )
+        checks += [_quality_check(row.name, quality, limits) for quality in (row.quality, *row.more)]
+        if not compressed:
+            checks += _likeness_checks(row, limits)
     return checks + _strict_checks(row, limits)
+
+
+def _quality_check(name: str, quality: Quality, limits: LimitSettings) -> Check:
+    """PASS where it is shown to be no worse than the baseline by more than the limit."""
+    gain, interval = quality.gain
+    margin = limits.margin(smaller=quality.smaller)
+    # A loss is spoken of by how it changed: up is worse.
+    turn, unit, word = (-1.0, "%", "above") if quality.smaller else (1.0, "points", "below")
+    found = f"{gain * turn:+.2f} {unit} on a single image"
+    if interval is not None:
+        low, high = sorted(bound * turn for bound in interval)
+        found = f"{gain * turn:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+    return Check(
+        name=f"{name}: {quality.metric}",
+        limit=f"at most {margin:g} {unit} {word} the baseline",
+        found=found,
+        status=Outcome.INCONCLUSIVE if interval is None else non_inferior(interval, margin),
+    )
+
+
+def _likeness_checks(row: Row, limits: LimitSettings) -> list[Check]:
+    """PASS where pictures are shown to be like PyTorch's own; of what has no limit nothing is said."""
+    found = row.likeness.get("ssim")
+    if found is None:
+        return []
+    said = f"{found.value:.4f} on {found.n} images" + (
+        f", 95 % interval {found.ci95[0]:.4f} to {found.ci95[1]:.4f}" if found.ci95 else ""
+    )
+    status = at_least(found.ci95, limits.ssim)
+    return [Check(name=f"{row.name}: ssim", limit=f"at least {limits.ssim:g}", found=said, status=status)]
 
 
 def _strict_checks(row: Row, limits: LimitSettings) -> list[Check]:

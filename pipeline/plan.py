@@ -20,13 +20,14 @@ from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
-from visiondeploy.models.data.table import open_dataset
+from visiondeploy.models.data.styled import StyledDataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
 from visiondeploy.models.table import check_batch, check_name
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
+from visiondeploy.pipeline.painting import check_paintings, dataset_of, style_of
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
@@ -133,8 +134,8 @@ class Plan:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set, opened; its samples are read when they are asked for."""
-        return open_dataset(self.recipe.data.dataset, self.recipe.data.options)
+        """The data set, opened, with the task's paintings; its samples are read when they are asked for."""
+        return dataset_of(self.recipe)
 
     @cached_property
     def environment(self) -> Environment:
@@ -195,6 +196,8 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
+            if isinstance(self.dataset, StyledDataset) and spec.style is not None:
+                check_paintings(spec.style, spec.architecture, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
             return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
@@ -209,6 +212,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
+            style=style_of(recipe.style, self.dataset) if isinstance(self.dataset, StyledDataset) else None,
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 
@@ -267,7 +271,7 @@ class Plan:
     def _feeds(self, task: Task) -> list[Mapping[str, Array]]:
         split = self.dataset.split(self.recipe.data.val)
         indices = spread(len(split), self.recipe.limits.parity_images)
-        return [task.preprocess([split[index].image]) for index in indices]
+        return [task.preprocess([split[index]]) for index in indices]
 
     @cached_property
     def validation(self) -> str:

@@ -25,9 +25,10 @@ def command(require: tuple[str, ...]) -> None:
     from rich.table import Table
 
     from visiondeploy.benchmarks.environment import capture, has_fast_half, has_vnni
+    from visiondeploy.models.cache import default_root
     from visiondeploy.pipeline.backends.table import BACKENDS, backend_of
     from visiondeploy.pipeline.recipe import default_threads
-    from visiondeploy.pipeline.store import default_root, tool_versions
+    from visiondeploy.pipeline.store import tool_versions
 
     required = [backend_of(name) for name in require]
     threads = default_threads()

@@ -57,6 +57,13 @@ RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
     click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
     click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
+    click.option(
+        "--style",
+        "styles",
+        multiple=True,
+        metavar="PICTURE",
+        help="A painting, for style transfer; may be given again for a network of several styles.",
+    ),
     click.option("--checkpoint", metavar="FOLDER", help="Take this trained network instead of training one."),
     click.option("--size", type=Size(), help="Input size of the network."),
     threads_option,
@@ -180,6 +187,7 @@ def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = Non
     options: dict[str, object] = {
         "data.dataset": shared["dataset"],
         "model.checkpoint": shared["checkpoint"],
+        "style.images": shared["styles"] or None,
         "input.height": height,
         "input.width": width,
         "threads": shared["threads"],

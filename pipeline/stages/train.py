@@ -44,7 +44,7 @@ def train(
     the first one and write nothing.
     """
     from visiondeploy.models.checkpoint import new_network, save_network
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
+    from visiondeploy.models.tasks.table import objective_of
 
     use_threads(threads)
     network = new_network(spec, settings.seed)
@@ -52,7 +52,7 @@ def train(
         if folder is not None:
             save_network(network, folder)
         return found(network.module, 0)
-    objective = SegmentationObjective(spec, settings, augment)
+    objective = objective_of(spec, dataset, settings, augment)
     trained = learn(network, objective, dataset, splits, settings, work, folder, report)
     if folder is not None:
         save_network(trained.network, folder)

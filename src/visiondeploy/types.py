@@ -7,7 +7,7 @@ Arrays are NumPy arrays. Images are H×W×3 uint8 RGB; network inputs are N×C×
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, Self, runtime_checkable
@@ -56,9 +56,11 @@ class Ending(StrEnum):
     """What a graph that takes raw images computes behind its network.
 
     CLASSES: from logits N×classes×H×W the class of each pixel, N×H×W uint8; the first of those that are equal.
+    PIXELS: from a picture N×3×H×W in 0…1 its pixels, N×H×W×3 uint8; what lies outside is cut off.
     """
 
     CLASSES = "classes"
+    PIXELS = "pixels"
 
 
 class Outcome(StrEnum):
@@ -157,11 +159,16 @@ class Timed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its truth. `target` is None where a data set has images only."""
+    """One image with its truth. `target` is None where a data set has images only.
+
+    The truth is a mask, or for style transfer the painting that the image is to look like, which is number `style` of
+    those that the network knows.
+    """
 
     name: str
     image: Image
     target: Array | None
+    style: int = 0
 
 
 class Split(Protocol):
@@ -214,6 +221,27 @@ class Agreement:
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure of quality: a number from the rows of statistics of any samples (`Task.score`) taken together.
+
+    Where `smaller` is better it is a loss, whose rise is judged relative to the baseline's; else a loss of the metric
+    is judged in points, of 100. `parts` gives the same for what the metric is made of, None where there is nothing
+    to be judged; `part` is what such a thing is ("class").
+    """
+
+    name: str
+    value: Callable[[Array], float]
+    parts: Callable[[Array], dict[str, float | None]]
+    part: str = "class"
+    smaller: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What a loss of it is counted in."""
+        return "%" if self.smaller else "points"
+
+
 class Task(Protocol):
     """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
 
@@ -221,8 +249,8 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     @property
-    def metric(self) -> str:
-        """The name of the quality metric, larger is better ("miou")."""
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the rows of statistics of `score` say; the first is what training is watched by."""
         ...
 
     @property
@@ -250,8 +278,8 @@ class Task(Protocol):
         """What follows the network in a graph that takes raw images; None where the graph is the bare network."""
         ...
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
-        """Images of any size to the network's feeds, one batch."""
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        """Samples with images of any size to the network's feeds, one batch."""
         ...
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -266,12 +294,8 @@ class Task(Protocol):
         """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
         ...
 
-    def value(self, scores: Array) -> float:
-        """The metric, in 0…1 for mIoU, of the rows of statistics taken together."""
-        ...
-
-    def details(self, scores: Array) -> dict[str, float | None]:
-        """The metric by class; None where no pixel of the class is in the truth or the prediction."""
+    def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
+        """How alike the outputs of two engines are to an eye, by the name of the measure: one number per sample."""
         ...
 
     def labels(self, outputs: Mapping[str, Array]) -> Array | None:
@@ -283,9 +307,14 @@ class Task(Protocol):
         ...
 
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
-        """The prediction as a picture of the sample's size."""
+        """The prediction of the first item as a picture."""
         ...
 
     def truth(self, sample: Sample) -> Image:
-        """The truth as a picture of the sample's size."""
+        """The truth as a picture."""
+        ...
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """What people call an image and its truth."""
         ...

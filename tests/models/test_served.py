@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from kit.networks import spec_of
+from kit.photos import photos
 from torch import Tensor, nn
 
 from visiondeploy.models.checkpoint import new_network
@@ -38,7 +39,7 @@ def test_the_network_sees_the_bits_that_preprocessing_makes() -> None:
     image = every_value()
     bare = Kept()
     Served(bare, SPEC.input, Ending.CLASSES)(torch.from_numpy(image))
-    assert np.array_equal(bare.seen.numpy(), task_of(SPEC).preprocess(list(image))["image"])
+    assert np.array_equal(bare.seen.numpy(), task_of(SPEC).preprocess(photos(*image))["image"])
     assert bare.seen.is_contiguous(), "a layout of its own would be faster or slower, and is not what is compared"
 
 
