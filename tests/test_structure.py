@@ -33,6 +33,8 @@ OF_TORCH = {
     "visiondeploy.models.deeplabv3",
     "visiondeploy.models.distilled",
     "visiondeploy.models.forward",
+    "visiondeploy.models.gatys",
+    "visiondeploy.models.gatys_loss",
     "visiondeploy.models.hints",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
