@@ -18,8 +18,8 @@ NAMED = 40
 UNTRAINED = "the weights are random: the metric says nothing and is not judged"
 END_TO_END = {
     Ending.CLASSES: (
-        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and the "
-        "class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
+        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
+        "the class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
     ),
     Ending.PIXELS: (
         "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
