@@ -28,6 +28,7 @@ class Segmentation:
     inputs: tuple[str, ...] = (INPUT,)
     outputs: tuple[str, ...] = (OUTPUT,)
     ending: Ending | None = None
+    tiled = False
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.spec = spec
@@ -116,9 +117,13 @@ class Segmentation:
         there = np.bincount(sample.target.reshape(-1), minlength=256)
         return frozenset(name for name, pixels in zip(self.spec.classes, there, strict=False) if pixels)
 
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array:
+        """The predicted classes of the first item, H×W uint8, brought to the sample's size by nearest neighbour."""
+        return _resize_labels(self.labels(outputs)[0].astype(np.uint8), sample.image.shape[:2])
+
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The predicted classes of the first item in the palette's colours, at the sample's size."""
-        predicted = _resize_labels(self.labels(outputs)[0], sample.image.shape[:2])
+        predicted = self.classes(sample, outputs)
         known = predicted < len(self._palette)
         colours: Image = self._palette[np.where(known, predicted, 0)]
         colours[~known] = 0

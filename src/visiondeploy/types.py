@@ -315,6 +315,18 @@ class Task(Protocol):
         """What a sample shows that others may not, its classes; empty where nothing is known."""
         ...
 
+    @property
+    def tiled(self) -> bool:
+        """Whether the output is a picture of the input's own pixels, which can be made in tiles at any size.
+
+        If not, the network sees the image as a whole, at its own size.
+        """
+        ...
+
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array | None:
+        """The predicted class of each pixel of the first item, H×W uint8 at the sample's size; None without classes."""
+        ...
+
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The prediction of the first item as a picture."""
         ...

@@ -1,0 +1,42 @@
+"""A feature network that is small enough for tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+
+
+class TinyFeatures(nn.Module):
+    """Three random convolutions with ReLU, each after the first at half the resolution of the one before."""
+
+    layers = LAYERS
+    content = LAYERS[1:2]
+    style = LAYERS
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        widths = (3, 8, 12, 16)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(inner, outer, 3, stride=1 if inner == 3 else 2, padding=1)
+            for inner, outer in itertools.pairwise(widths)
+        )
+        with torch.no_grad():
+            for parameter in self.parameters():
+                spread = 1.0 if parameter.ndim == 1 else (2.0 / parameter[0].numel()) ** 0.5
+                parameter.normal_(0.0, spread, generator=generator)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        features = (images - 0.5) / 0.25
+        for name, convolution in zip(LAYERS, self.convolutions, strict=True):
+            features = convolution(features).relu()
+            if name in layers:
+                found[name] = features
+        return found
