@@ -47,6 +47,7 @@ class Style:
 
     name = "style"
     shown = ("content", "style")
+    tiled = True
     outputs: tuple[str, ...] = (OUTPUT,)
     ending: Ending | None = None
 
@@ -128,6 +129,10 @@ class Style:
         """None: there are no classes."""
         return None
 
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array | None:
+        """None, as for `labels`."""
+        return None
+
     def pictures(self, outputs: Mapping[str, Array]) -> Array:
         """The pictures N×3×H×W float32 within 0…1; what is no number becomes 0."""
         return np.clip(np.nan_to_num(outputs[OUTPUT].astype(np.float32), nan=0.0), 0, 1)
@@ -144,7 +149,8 @@ class Style:
         """Rows N×(2 + layers) float64: the content loss, the flicker, then the style loss of each layer.
 
         Flicker is the root of the mean square by which a picture differs from that of the photograph panned, where the
-        two show the same, in 0…1; NaN where there is no such picture. Raises `InputError` where a sample has no painting.
+        two show the same, in 0…1; NaN where there is no such picture. Raises `InputError` where a sample has no
+        painting.
         """
         import torch
 
