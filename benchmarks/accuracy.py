@@ -102,14 +102,16 @@ def compare(
         feeds = task.preprocess([sample])
         expected = reference.infer(feeds)
         labels = task.labels(expected)
-        reference_rows.append(task.score(expected, [sample]))
+        later = task.moved(sample)
+        moved = None if later is None else task.preprocess([later])
+        reference_rows.append(task.score(expected, [sample], moved and reference.infer(moved)))
         for name, session in candidates.items():
             found = session.infer(feeds)
             try:
                 meters[name].update(task.values(expected), task.values(found), labels, task.labels(found))
             except InputError as error:
                 raise InputError(f"{name} cannot be compared on sample '{sample.name}': {error}") from error
-            rows[name].append(task.score(found, [sample]))
+            rows[name].append(task.score(found, [sample], moved and session.infer(moved)))
             for measure, values in task.likeness(expected, found).items():
                 alike[name].setdefault(measure, []).append(values)
     return Compared(

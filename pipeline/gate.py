@@ -8,22 +8,30 @@ from collections.abc import Iterable, Sequence
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Quality, Row, Verdict
 from visiondeploy.benchmarks.statistics import at_least, non_inferior
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.recipe import LimitSettings
-from visiondeploy.types import Outcome, Realised, Status
+from visiondeploy.types import Ending, Outcome, Realised, Status
 
 NAMED = 40
 """Layers that a sentence names; `build.json` has all."""
 
 UNTRAINED = "the weights are random: the metric says nothing and is not judged"
-END_TO_END = (
-    "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and the "
-    "class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
-)
+END_TO_END = {
+    Ending.CLASSES: (
+        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
+        "the class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
+    ),
+    Ending.PIXELS: (
+        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
+        "rounding to pixels"
+    ),
+}
 
 
 def notes(spec: NetworkSpec, trained: bool) -> tuple[str, ...]:
     """Sentences of a report that hold for all its rows."""
-    return (*(() if trained else (UNTRAINED,)), *((END_TO_END,) if spec.io == "uint8" else ()))
+    ending = task_of(spec).ending
+    return (*(() if trained else (UNTRAINED,)), *(() if ending is None else (END_TO_END[ending],)))
 
 
 def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:
@@ -65,6 +73,13 @@ def classes_check(name: str, found: AgreementRow, share: float) -> Check:
         found="equal" if found.exact else "not measured" if found.pixels is None else f"{found.pixels:.3%}",
         status=Outcome.PASS if good else Outcome.FAIL,
     )
+
+
+def served_check(name: str, found: AgreementRow, limits: LimitSettings) -> Check:
+    """Of a graph that takes raw images: the classes of its maps, or the pixels of its pictures as a stage's values."""
+    if found.pixels is not None:
+        return classes_check(name, found, limits.io_agreement)
+    return parity_check(name, found, limits.convert_sqnr_db, None)
 
 
 def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> list[Check]:

@@ -87,7 +87,7 @@ class _Runner:
         """The outputs of each of at most `batch` samples, with a batch axis of one."""
         fixed = self.session.inputs[0].shape[0]
         missing = fixed - len(samples) if isinstance(fixed, int) else 0
-        fed = [sample.image for sample in (*samples, *[samples[-1]] * missing)]
+        fed = [*samples, *[samples[-1]] * missing]
         outputs = self.session.infer(task.preprocess(fed))
         return [{name: array[number : number + 1] for name, array in outputs.items()} for number in range(len(samples))]
 

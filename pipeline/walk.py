@@ -260,7 +260,7 @@ class Walk:
             engine = Compiled(backend, precision, made)
             if engine.parity is not None:
                 name = f"parity {backend.name} {self.plan.served.io}"
-                checks.append(gate.classes_check(name, engine.parity, limits.io_agreement))
+                checks.append(gate.served_check(name, engine.parity, limits))
         return engine, checks
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled], wrapped: Mapping[str, Artifact]) -> Compiled:

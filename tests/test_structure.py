@@ -42,9 +42,15 @@ OF_TORCH = {
     "visiondeploy.models.qat",
     "visiondeploy.models.resume",
     "visiondeploy.models.served",
+    "visiondeploy.models.style_adain",
+    "visiondeploy.models.style_blocks",
+    "visiondeploy.models.style_multi",
+    "visiondeploy.models.style_net",
     "visiondeploy.models.tasks.segmentation_objective",
+    "visiondeploy.models.tasks.style_objective",
     "visiondeploy.models.training",
     "visiondeploy.models.unet",
+    "visiondeploy.models.vgg",
 }
 OF_ONNX = {
     "visiondeploy.calibration.adaround",

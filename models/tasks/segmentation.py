@@ -76,7 +76,13 @@ class Segmentation:
         result: Array = outputs[OUTPUT].argmax(axis=1)
         return result
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+    def moved(self, sample: Sample) -> Sample | None:
+        """None: each image is judged alone."""
+        return None
+
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
         """Confusion matrices N×classes×(classes + 1) int64, rows the truth, columns the prediction.
 
         The last column counts predictions that are no class, as a class map may hold where a runtime is at fault:

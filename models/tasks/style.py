@@ -8,6 +8,7 @@ are relative: 0 is the painting's style, or the photograph's content, in full.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ OUTPUT = "picture"
 WEIGHTS = "weights"
 STYLE = "style"
 
+PAN = (3, 6)
+"""Pixels, down and right, that a photograph is moved by: no multiple of the strides of a network."""
+BORDER = 16
+"""Pixels at the edges in which two frames are not compared: there the photograph ends elsewhere."""
+
 LARGEST_PSNR = 100.0
 """Decibels, for pictures that are equal: a mean over images with infinity in it says nothing."""
 
@@ -41,6 +47,7 @@ class Style:
 
     name = "style"
     shown = ("content", "style")
+    tiled = True
     outputs: tuple[str, ...] = (OUTPUT,)
     ending: Ending | None = None
 
@@ -54,6 +61,7 @@ class Style:
         self.metrics = (
             Metric("style_loss", _style_loss, self._by_layer, "layer", smaller=True),
             Metric("content_loss", _content_loss, lambda _: {}, "layer", smaller=True),
+            Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True),
         )
         self._mean = np.asarray(spec.input.mean, dtype=np.float32)
         self._std = np.asarray(spec.input.std, dtype=np.float32)
@@ -121,14 +129,28 @@ class Style:
         """None: there are no classes."""
         return None
 
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array | None:
+        """None, as for `labels`."""
+        return None
+
     def pictures(self, outputs: Mapping[str, Array]) -> Array:
         """The pictures N×3×H×W float32 within 0…1; what is no number becomes 0."""
         return np.clip(np.nan_to_num(outputs[OUTPUT].astype(np.float32), nan=0.0), 0, 1)
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
-        """Rows N×(1 + layers) float64: the content loss, then the style loss of each layer.
+    def moved(self, sample: Sample) -> Sample | None:
+        """The sample panned by `PAN`: what comes in at the edges is reflected."""
+        image = self.fitted(sample.image)
+        panned = np.pad(image, ((PAN[0], 0), (PAN[1], 0), (0, 0)), mode="reflect")[: image.shape[0], : image.shape[1]]
+        return replace(sample, image=np.ascontiguousarray(panned))
 
-        Raises `InputError` where a sample has no painting.
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
+        """Rows N×(2 + layers) float64: the content loss, the flicker, then the style loss of each layer.
+
+        Flicker is the root of the mean square by which a picture differs from that of the photograph panned, where the
+        two show the same, in 0…1; NaN where there is no such picture. Raises `InputError` where a sample has no
+        painting.
         """
         import torch
 
@@ -144,7 +166,9 @@ class Style:
             grams = {layer: torch.cat([gram[layer] for gram in paintings]) for layer in net.style}
             columns = [content_loss(found, wanted), *style_losses(found, grams).values()]
         rows: Array = torch.stack(columns, dim=1).double().numpy()
-        return rows
+        still = self.pictures(outputs)
+        unsteady = np.full(len(rows), np.nan) if moved is None else _unsteadiness(still, self.pictures(moved))
+        return np.insert(rows, _FLICKER, unsteady, axis=1)
 
     @cached_property
     def features(self) -> FeatureNet:
@@ -190,7 +214,7 @@ class Style:
 
     def _by_layer(self, scores: Array) -> dict[str, float | None]:
         """The style loss of each layer."""
-        return dict(zip(self.features.style, scores[:, 1:].mean(axis=0).tolist(), strict=True))
+        return dict(zip(self.features.style, scores[:, _FIRST_LAYER:].mean(axis=0).tolist(), strict=True))
 
     def strata(self, sample: Sample) -> frozenset[str]:
         """The name of the style, where there are several."""
@@ -204,6 +228,10 @@ class Style:
     def truth(self, sample: Sample) -> Image:
         """The painting."""
         return sample.image if sample.target is None else sample.target
+
+
+_CONTENT, _FLICKER, _FIRST_LAYER = range(3)
+"""Columns of the rows of statistics."""
 
 
 def to_pixels(picture: Array) -> Image:
@@ -221,12 +249,27 @@ def as_tensor(image: Image) -> Tensor:
 
 def _style_loss(scores: Array) -> float:
     """The mean over images and layers."""
-    return float(scores[:, 1:].mean())
+    return float(scores[:, _FIRST_LAYER:].mean())
 
 
 def _content_loss(scores: Array) -> float:
     """The mean over images."""
-    return float(scores[:, 0].mean())
+    return float(scores[:, _CONTENT].mean())
+
+
+def _flicker(scores: Array) -> float:
+    """The mean over images."""
+    return float(scores[:, _FLICKER].mean())
+
+
+def _unsteadiness(still: Array, panned: Array) -> Array:
+    """How far pictures N×3×H×W are from those of photographs panned by `PAN`, (N,)."""
+    down, right = PAN
+    height, width = still.shape[2:]
+    one = still[:, :, BORDER : height - BORDER - down, BORDER : width - BORDER - right]
+    other = panned[:, :, BORDER + down : height - BORDER, BORDER + right : width - BORDER]
+    found: Array = np.sqrt(np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3)))
+    return found
 
 
 def _ssim(expected: Array, found: Array) -> Array:

@@ -18,6 +18,7 @@ from visiondeploy.models.spec import Io, NetworkSpec
 from visiondeploy.models.tasks.segmentation import Segmentation
 from visiondeploy.models.tasks.segmentation_bytes import SegmentationBytes
 from visiondeploy.models.tasks.style import Style
+from visiondeploy.models.tasks.style_bytes import StyleBytes
 from visiondeploy.types import Dataset, Task
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ TASKS: dict[str, TaskEntry] = {
     "segmentation": TaskEntry(
         {"float32": Segmentation, "uint8": SegmentationBytes}, "visiondeploy.models.tasks.segmentation_objective"
     ),
-    "style": TaskEntry({"float32": Style}, "visiondeploy.models.tasks.style_objective", styled=True),
+    "style": TaskEntry(
+        {"float32": Style, "uint8": StyleBytes}, "visiondeploy.models.tasks.style_objective", styled=True
+    ),
 }
 
 

@@ -290,8 +290,17 @@ class Task(Protocol):
         """The outputs whose numbers have a distance that means something; class maps do not."""
         ...
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
-        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+    def moved(self, sample: Sample) -> Sample | None:
+        """The sample as a camera sees it a moment later; None where how steady outputs are is no matter."""
+        ...
+
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
+        """One row of sufficient statistics per sample (for mIoU its confusion matrix).
+
+        `moved` are the outputs for `moved` of the samples; without them nothing is said of how steady they are.
+        """
         ...
 
     def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:

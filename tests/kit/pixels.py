@@ -26,7 +26,12 @@ class PixelTask:
     def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
         return {"image": np.stack([sample.image.transpose(2, 0, 1) for sample in samples]).astype(np.float32) / 255}
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+    def moved(self, sample: Sample) -> Sample | None:
+        return None
+
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
         found = outputs["logits"].argmax(axis=1)
         return np.array(
             [[np.count_nonzero(mask == sample.target), mask.size] for mask, sample in zip(found, samples, strict=True)]

@@ -44,7 +44,7 @@ def test_the_description_says_which_of_the_two_a_network_has() -> None:
 
 
 def test_a_task_that_has_no_such_graphs_is_one_sentence(monkeypatch) -> None:
-    monkeypatch.setitem(table.TASKS, "segmentation", {"float32": Segmentation})
+    monkeypatch.setitem(table.TASKS, "segmentation", table.TaskEntry({"float32": Segmentation}, ""))
     with pytest.raises(UsageError, match=r"segmentation has no graphs with uint8: set export\.io to float32"):
         task_of(SPEC)
 
