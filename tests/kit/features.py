@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from visiondeploy.models import features
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -40,3 +46,13 @@ class TinyFeatures(nn.Module):
             if name in layers:
                 found[name] = features
         return found
+
+
+@contextmanager
+def known(folder: Path) -> Iterator[str]:
+    """`TinyFeatures` as a feature network of the table, whose weights lie in a folder; gives its name."""
+    (folder / "tiny").mkdir(parents=True, exist_ok=True)
+    save_file(TinyFeatures().state_dict(), folder / "tiny" / features.WEIGHTS)
+    entry = features.FeatureEntry("kit.features", "TinyFeatures", "three random convolutions")
+    with mock.patch.dict(features.FEATURES, {"tiny": entry}), mock.patch.object(features, "SHIPPED", folder):
+        yield "tiny"
