@@ -53,6 +53,6 @@ def known(folder: Path) -> Iterator[str]:
     """`TinyFeatures` as a feature network of the table, whose weights lie in a folder; gives its name."""
     (folder / "tiny").mkdir(parents=True, exist_ok=True)
     save_file(TinyFeatures().state_dict(), folder / "tiny" / features.WEIGHTS)
-    entry = features.FeatureEntry("kit.features", "TinyFeatures", "three random convolutions")
+    entry = features.FeatureEntry("kit.features", "TinyFeatures", "three random convolutions", features.Shipped("none"))
     with mock.patch.dict(features.FEATURES, {"tiny": entry}), mock.patch.object(features, "SHIPPED", folder):
         yield "tiny"
