@@ -28,7 +28,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from visiondeploy.errors import ResourceError, VisionDeployError
-from visiondeploy.models.cache import default_root
 from visiondeploy.pipeline.artifact import (
     DESCRIPTION,
     Artifact,
