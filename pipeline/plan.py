@@ -20,7 +20,6 @@ from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
-from visiondeploy.models.data.styled import StyledDataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
 from visiondeploy.models.table import check_batch, check_name
@@ -196,7 +195,7 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
-            if isinstance(self.dataset, StyledDataset) and spec.style is not None:
+            if spec.style is not None:
                 check_paintings(spec.style, spec.architecture, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
@@ -212,7 +211,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
-            style=style_of(recipe.style, self.dataset) if isinstance(self.dataset, StyledDataset) else None,
+            style=style_of(recipe.style, recipe.model.name, self.dataset),
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 

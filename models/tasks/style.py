@@ -33,7 +33,7 @@ STYLE = "style"
 PAN = (3, 6)
 """Pixels, down and right, that a photograph is moved by: no multiple of the strides of a network."""
 BORDER = 16
-"""Pixels at the edges of a picture, fewer of a small one, in which two frames are not compared: what is there differs."""
+"""Pixels at the edges of a picture, fewer of a small one, in which two frames are not compared."""
 
 LARGEST_PSNR = 100.0
 """Decibels, for pictures that are equal: a mean over images with infinity in it says nothing."""
