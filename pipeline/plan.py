@@ -22,7 +22,7 @@ from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_batch, check_name
+from visiondeploy.models.table import check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
@@ -59,6 +59,7 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            self._check_start()
             if self.recipe.train.steps:
                 check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
@@ -87,6 +88,18 @@ class Plan:
         self._check_profile()
         if self.serves:
             _ = self.served_task
+
+    def _check_start(self) -> None:
+        start, wanted = self.recipe.model.start, self.recipe.model
+        if start is None:
+            return
+        found = read_spec(Path(start))
+        same = found.architecture == wanted.name and not found.changes and len(found.kinds) == len(self.spec.kinds)
+        if not same or settings_of(found.architecture, found.options) != settings_of(wanted.name, wanted.options):
+            raise UsageError(
+                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than the "
+                f"'{wanted.name}' to be trained, or a compressed one: give model.name and model.options as it has them."
+            )
 
     def _check_codes(self) -> None:
         if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
