@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visiondeploy.models.mobile_features import FIRST, Bottleneck, MobileFeatures, entering
+from visiondeploy.models.mobile_features import FIRST, Bottleneck, MobileFeatures, pooled
 from visiondeploy.models.vgg import VGG
 
 ROUNDS = 4
@@ -39,13 +39,13 @@ def fit(teacher: VGG, pictures: Sequence[Tensor], seed: int, report: Report) -> 
     """The student of a teacher with the same layers, fitted on pictures N×3×H×W in 0…1, batches of any size."""
     student = MobileFeatures().eval().requires_grad_(False)
     student.first.load_state_dict(teacher.convolutions[FIRST].state_dict())
-    theirs = [student.before_relu(images, (FIRST,))[FIRST] for images in pictures]
+    theirs = [student.begun(images) for images in pictures]
     ours = list(theirs)
     random = torch.Generator().manual_seed(seed)
     for number, (layer, block) in enumerate(student.blocks.items(), start=1):
         convolution: nn.Conv2d = teacher.convolutions[layer]
-        theirs = [convolution(entering(layer, x)) for x in theirs]
-        ours = [entering(layer, x) for x in ours]
+        theirs = [convolution(pooled(layer, x.relu())) for x in theirs]
+        ours = [pooled(layer, x.relu()) for x in ours]
         _set_taps(block, convolution.weight)
         chosen = [_chosen(y, POSITIONS // len(pictures), random) for y in theirs]
         z = torch.cat([_columns(block, x)[:, places] for x, places in zip(ours, chosen, strict=True)], dim=1)
@@ -58,17 +58,16 @@ def fit(teacher: VGG, pictures: Sequence[Tensor], seed: int, report: Report) -> 
 
 def _set_taps(block: Bottleneck, weight: Tensor) -> None:
     """The depthwise filters from the teacher's weights wide×C×3×3: of each channel, the main 3×3 patterns."""
-    if len(block.taps) == 0:
-        return
     patterns = weight.permute(1, 0, 2, 3).flatten(2)
     _, _, directions = torch.linalg.svd(patterns, full_matrices=False)
-    for number, tap in enumerate(block.taps):
-        tap.weight.copy_(directions[:, number].view(-1, 1, 3, 3))
+    for number, part in enumerate(block.narrow):
+        if isinstance(part, nn.Sequential):
+            part[0].weight.copy_(directions[:, number].view(-1, 1, 3, 3))
 
 
 def _fit_block(block: Bottleneck, z: Tensor, y: Tensor) -> float:
     """Set the two convolutions from z (inputs×M) and y (wide×M); the relative error behind the ReLU."""
-    rank = block.narrow.out_channels
+    rank = block.wide.in_channels
     middle = z.mean(dim=1, keepdim=True)
     centred = z - middle
     covariance = centred @ centred.T / z.shape[1]
@@ -84,17 +83,18 @@ def _fit_block(block: Bottleneck, z: Tensor, y: Tensor) -> float:
         bias = mean - main @ (project @ middle)
         found = main @ (project @ z) + bias
         wanted = torch.where((y <= 0) & (found <= 0), found, y)
-    block.narrow.weight.copy_(project.view(block.narrow.weight.shape))
+    last = [part[1] if isinstance(part, nn.Sequential) else part for part in block.narrow]
+    for convolution, part in zip(last, project.chunk(len(last), dim=1), strict=True):
+        convolution.weight.copy_(part.view(convolution.weight.shape))
     block.wide.weight.copy_(main[..., None, None])
     block.wide.bias.copy_(bias[:, 0])
     return float((found.relu() - y.relu()).square().sum() / y.relu().square().sum().clamp(min=1e-12))
 
 
 def _columns(block: Bottleneck, x: Tensor) -> Tensor:
-    """What the convolution to few channels reads at each position, inputs×(N·H·W)."""
-    if len(block.taps):
-        return _flat(block.spread(x))
-    return F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
+    """What the convolutions to few channels read at each position, inputs×(N·H·W)."""
+    taps = [part[0] for part in block.narrow if isinstance(part, nn.Sequential)]
+    return torch.cat([_flat(tap(x)) for tap in taps]) if taps else F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
 
 
 def _flat(x: Tensor) -> Tensor:
