@@ -35,9 +35,9 @@ class Shape:
 
 # At the highest resolutions moving data takes longer than arithmetic, so that full convolutions are as fast.
 SHAPES: dict[str, Shape] = {
-    "relu1_2": Shape(24, 64, full=True),
-    "relu2_1": Shape(40, 128, full=True),
-    "relu2_2": Shape(40, 128, full=True),
+    "relu1_2": Shape(16, 64, full=True),
+    "relu2_1": Shape(32, 128, full=True),
+    "relu2_2": Shape(32, 128, full=True),
     "relu3_1": Shape(96, 256),
     "relu3_2": Shape(80, 256),
     "relu3_3": Shape(80, 256),
