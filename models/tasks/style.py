@@ -174,7 +174,11 @@ class Style:
     def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
         """SSIM (Wang et al. 2004), PSNR in dB and distance in features of the pictures, (N,) each."""
         expected, found = self.pictures(reference), self.pictures(candidate)
-        return {"ssim": _ssim(expected, found), "psnr_db": _psnr(expected, found), "features": self._apart(expected, found)}
+        return {
+            "ssim": _ssim(expected, found),
+            "psnr_db": _psnr(expected, found),
+            "features": self._apart(expected, found),
+        }
 
     def _apart(self, expected: Array, found: Array) -> Array:
         import torch

@@ -242,11 +242,8 @@ class Metric:
         return "%" if self.smaller else "points"
 
 
-class Task(Protocol):
-    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
-
-    @property
-    def name(self) -> str: ...
+class Watched(Protocol):
+    """What training needs to know of a task to say how far a network has come."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -263,6 +260,29 @@ class Task(Protocol):
         """The names of the network's outputs."""
         ...
 
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        """Samples with images of any size to the network's feeds, one batch."""
+        ...
+
+    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+        ...
+
+    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
+        """The prediction of the first item as a picture."""
+        ...
+
+    def truth(self, sample: Sample) -> Image:
+        """The truth as a picture."""
+        ...
+
+
+class Task(Watched, Protocol):
+    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
+
+    @property
+    def name(self) -> str: ...
+
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs with dtype and shape; the batch is free."""
@@ -278,20 +298,12 @@ class Task(Protocol):
         """What follows the network in a graph that takes raw images; None where the graph is the bare network."""
         ...
 
-    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
-        """Samples with images of any size to the network's feeds, one batch."""
-        ...
-
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs of the bare network as this task has them: `ending` in NumPy, which defines it."""
         ...
 
     def values(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """The outputs whose numbers have a distance that means something; class maps do not."""
-        ...
-
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
-        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
         ...
 
     def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
@@ -304,14 +316,6 @@ class Task(Protocol):
 
     def strata(self, sample: Sample) -> frozenset[str]:
         """What a sample shows that others may not, its classes; empty where nothing is known."""
-        ...
-
-    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
-        """The prediction of the first item as a picture."""
-        ...
-
-    def truth(self, sample: Sample) -> Image:
-        """The truth as a picture."""
         ...
 
     @property
