@@ -14,6 +14,7 @@ are the main directions of the teacher's 3×3 filters that read it (Guo et al. 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +39,12 @@ Report = Callable[[int, int, str], None]
 def fit(teacher: VGG, pictures: Sequence[Tensor], seed: int, report: Report) -> MobileFeatures:
     """The student of a teacher with the same layers, fitted on pictures N×3×H×W in 0…1, batches of any size."""
     student = MobileFeatures().eval().requires_grad_(False)
-    student.first.load_state_dict(teacher.convolutions[FIRST].state_dict())
+    _take_first(student, teacher)
     theirs = [student.begun(images) for images in pictures]
     ours = list(theirs)
     random = torch.Generator().manual_seed(seed)
-    for number, (layer, block) in enumerate(student.blocks.items(), start=1):
-        convolution: nn.Conv2d = teacher.convolutions[layer]
+    for number, (layer, block) in enumerate(_blocks(student), start=1):
+        convolution = _convolution(teacher, layer)
         theirs = [convolution(pooled(layer, x.relu())) for x in theirs]
         ours = [pooled(layer, x.relu()) for x in ours]
         _set_taps(block, convolution.weight)
@@ -56,13 +57,22 @@ def fit(teacher: VGG, pictures: Sequence[Tensor], seed: int, report: Report) -> 
     return student
 
 
+def _take_first(student: MobileFeatures, teacher: VGG) -> None:
+    """The teacher's first layer, for images that are normalised as the student's are: equal but for the border."""
+    convolution = _convolution(teacher, FIRST)
+    scaled = convolution.weight * (student.std / teacher.std).view(3, 1, 1)
+    moved = convolution.weight * ((student.mean - teacher.mean) / teacher.std).view(3, 1, 1)
+    student.first.weight.copy_(scaled)
+    _bias(student.first).copy_(_bias(convolution) + moved.sum(dim=(1, 2, 3)))
+
+
 def _set_taps(block: Bottleneck, weight: Tensor) -> None:
     """The depthwise filters from the teacher's weights wide×C×3×3: of each channel, the main 3×3 patterns."""
     patterns = weight.permute(1, 0, 2, 3).flatten(2)
     _, _, directions = torch.linalg.svd(patterns, full_matrices=False)
     for number, part in enumerate(block.narrow):
         if isinstance(part, nn.Sequential):
-            part[0].weight.copy_(directions[:, number].view(-1, 1, 3, 3))
+            _weight(part[0]).copy_(directions[:, number].view(-1, 1, 3, 3))
 
 
 def _fit_block(block: Bottleneck, z: Tensor, y: Tensor) -> float:
@@ -85,9 +95,9 @@ def _fit_block(block: Bottleneck, z: Tensor, y: Tensor) -> float:
         wanted = torch.where((y <= 0) & (found <= 0), found, y)
     last = [part[1] if isinstance(part, nn.Sequential) else part for part in block.narrow]
     for convolution, part in zip(last, project.chunk(len(last), dim=1), strict=True):
-        convolution.weight.copy_(part.view(convolution.weight.shape))
+        _weight(convolution).copy_(part.view_as(_weight(convolution)))
     block.wide.weight.copy_(main[..., None, None])
-    block.wide.bias.copy_(bias[:, 0])
+    _bias(block.wide).copy_(bias[:, 0])
     return float((found.relu() - y.relu()).square().sum() / y.relu().square().sum().clamp(min=1e-12))
 
 
@@ -108,3 +118,26 @@ def _chosen(x: Tensor, count: int, random: torch.Generator) -> Tensor:
     if total <= count:
         return torch.arange(total)
     return torch.randperm(total, generator=random)[:count].sort().values
+
+
+def _blocks(student: MobileFeatures) -> list[tuple[str, Bottleneck]]:
+    return [(layer, block) for layer, block in student.blocks.items() if isinstance(block, Bottleneck)]
+
+
+def _convolution(teacher: VGG, layer: str) -> nn.Conv2d:
+    found: Any = teacher.convolutions[layer]
+    convolution: nn.Conv2d = found
+    return convolution
+
+
+def _weight(convolution: nn.Module) -> Tensor:
+    found: Any = convolution.weight
+    weight: Tensor = found
+    return weight
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    """Of a convolution that has one."""
+    found: Any = convolution.bias
+    bias: Tensor = found
+    return bias

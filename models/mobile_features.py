@@ -2,9 +2,10 @@
 
 Its layers have the names, channels, strides and sizes of VGG16's, so that it stands in for one in any perceptual loss,
 for a sixth of the arithmetic. The first layer is the teacher's own. In each other a 3×3 convolution has become what
-MobileNet's inverted bottlenecks have between two wide layers: depthwise convolutions, a 1×1 convolution to few channels
-and one to many, with ReLU behind the wide layer alone. `models/feature_fitting.py` finds the weights from the teacher's,
-`models/feature_distillation.py` improves them.
+MobileNet's inverted bottlenecks have between two wide layers: depthwise convolutions, a 1×1 convolution to few
+channels, and one to many. Only the wide layers have a ReLU, as they are the teacher's. torchvision's `InvertedResidual`
+has one behind the depthwise convolution too, and its weights could not be found from the teacher's
+(`models/feature_fitting.py`). `models/feature_distillation.py` improves what was found.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ def _separable(channels: int, narrow: int) -> nn.Sequential:
 
 class MobileFeatures(nn.Module):
     """The layers "relu1_1" … "relu5_1" of VGG16, approximately. Images are normalised here."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,6 +33,7 @@ from visiondeploy.models.mobile_features import build
 from visiondeploy.models.perceptual import content_loss, gram, style_grams, style_loss, style_losses
 from visiondeploy.models.vgg import vgg16, vgg19
 from visiondeploy.pipeline.files import write_atomic
+from visiondeploy.types import Array
 
 NETWORKS: dict[str, Callable[[], FeatureNet]] = {"VGG19": vgg19, "VGG16": vgg16, "mobilenet": build}
 STYLE_WEIGHT = 2.0
@@ -134,9 +135,9 @@ def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, float]
     return {**losses, "all": float(np.mean(list(losses.values())))}
 
 
-def _correlations(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:  # type: ignore[type-arg]
-    ranks = [np.argsort(np.argsort(each)) for each in (one, other)]
-    return float(np.corrcoef(np.log(one), np.log(other))[0, 1]), float(np.corrcoef(*ranks)[0, 1])
+def _correlations(one: Array, other: Array) -> tuple[float, float]:
+    first, second = (np.argsort(np.argsort(each)).astype(np.float64) for each in (one, other))
+    return float(np.corrcoef(np.log(one), np.log(other))[0, 1]), float(np.corrcoef(first, second)[0, 1])
 
 
 def gradient(net: FeatureNet, images: Tensor, painting: Tensor, layers: Sequence[str]) -> Tensor:
@@ -156,7 +157,7 @@ def optimised(net: FeatureNet, photograph: Tensor, painting: Tensor, steps: int)
     adam = torch.optim.Adam([images], 0.03)
     for _ in range(steps):
         adam.zero_grad()
-        objective(net, images, grams, wanted).backward()
+        (images.grad,) = torch.autograd.grad(objective(net, images, grams, wanted), images)
         adam.step()
         with torch.no_grad():
             images.clamp_(0, 1)
@@ -233,11 +234,12 @@ def main() -> None:
     here = capture(arguments.threads)
     text = f"""# Feature networks
 
-| network | parameters | forward, ms | times VGG19's speed (95 %) | forward and backward, ms | times VGG19's speed (95 %) | peak, MB |
+| network | parameters | forward, ms | × VGG19 (95 %) | and backward, ms | × VGG19 (95 %) | peak, MB |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {chr(10).join(timed)}
 
-Style distances of {len(photographs) + len(paintings)} pictures, each with each, in `{arguments.student}` and in `{arguments.teacher}`:
+Style distances in `{arguments.student}` and in `{arguments.teacher}`, of {len(photographs) + len(paintings)} pictures,
+each with each:
 
 | layer | correlation of logarithms | of ranks |
 | --- | ---: | ---: |

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from visiondeploy.pipeline.store import Artifact, Step, Store, tool_versions
 from visiondeploy.types import Dataset
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from visiondeploy.models.feature_objective import FeatureSettings
     from visiondeploy.models.training import Report
@@ -87,7 +86,8 @@ def distil(lesson: Lesson, threads: int, work: Path, folder: Path, report: Repor
     pictures = _pictures(lesson)
     net = fit(teacher, [torch.stack(batch) for batch in _batches(pictures, FIT_BATCH)], settings.seed, report)
     scales = root_mean_squares(teacher, [picture[None] for picture in pictures[:SCALED_BY]], net.layers)
-    student, watch = Student(net, scales), FeatureWatch(teacher, scales, 2 * settings.size)
+    watch = FeatureWatch(teacher, scales, 2 * settings.size)
+    student: nn.Module = Student(net, scales)
     history, seconds = [], 0.0
     if settings.steps:
         objective, log = FeatureObjective(teacher, scales, settings), work / "tensorboard"
@@ -95,7 +95,7 @@ def distil(lesson: Lesson, threads: int, work: Path, folder: Path, report: Repor
         shutil.copytree(log, folder / "tensorboard")
         student, history, seconds = trained.module, trained.history, trained.seconds
     error = watch.metrics[0].value(validate(student, watch, validation, settings.validate_images))
-    state = {name: value.half().contiguous() for name, value in student.net.state_dict().items()}
+    state = {name: value.half().contiguous() for name, value in student.get_submodule("net").state_dict().items()}
     save_file(state, folder / WEIGHTS)
     description = {
         "schema": SCHEMA,
@@ -126,5 +126,5 @@ def _pictures(lesson: Lesson) -> list[Tensor]:
     return found
 
 
-def _batches(pictures: Sequence[Tensor], size: int) -> list[Sequence[Tensor]]:
+def _batches(pictures: list[Tensor], size: int) -> list[list[Tensor]]:
     return [pictures[start : start + size] for start in range(0, len(pictures), size)]
