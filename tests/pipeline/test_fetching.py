@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import socket
 import sys
 import threading
 import venv
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from filelock import FileLock
 from kit import feature_networks as tiny
 from kit.builds import Recorder, contents, flip
+from kit.servers import closed_port, serving
 
 from visiondeploy.errors import (
     EnvironmentMismatch,
@@ -273,40 +273,11 @@ class Evil:
         return os.mkdir, ("ran",)
 
 
-def closed_port() -> int:
-    with socket.socket() as held_:
-        held_.bind(("127.0.0.1", 0))
-        return held_.getsockname()[1]
-
-
 @pytest.fixture
-def serve(folder):
-    """Serves one file, of which it may promise more than it sends."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(path: Path, promise: int = 0) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if not self.path.endswith(path.name):
-                    self.send_error(404)
-                    return
-                data = path.read_bytes()
-                self.send_response(200)
-                self.send_header("Content-Length", str(promise or len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def serve(folder) -> Iterator[Callable[..., str]]:
+    """Serves a file, of which it may promise more than it sends; gives the server's address."""
+    with contextlib.ExitStack() as servers:
+        yield lambda path, promise=0: servers.enter_context(serving(path, promise))
 
 
 class TestHub:
