@@ -34,6 +34,8 @@ OF_TORCH = {
     "visiondeploy.models.distilled",
     "visiondeploy.models.efficientnet_lite",
     "visiondeploy.models.forward",
+    "visiondeploy.models.gatys",
+    "visiondeploy.models.gatys_loss",
     "visiondeploy.models.hints",
     "visiondeploy.models.losses",
     "visiondeploy.models.monitor",
