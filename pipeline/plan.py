@@ -97,8 +97,8 @@ class Plan:
         same = found.architecture == wanted.name and not found.changes and len(found.kinds) == len(self.spec.kinds)
         if not same or settings_of(found.architecture, found.options) != settings_of(wanted.name, wanted.options):
             raise UsageError(
-                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than the "
-                f"'{wanted.name}' to be trained, or a compressed one: give model.name and model.options as it has them."
+                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than "
+                f"the '{wanted.name}' to be trained, or a compressed one: set model.name and model.options as it has."
             )
 
     def _check_codes(self) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from visiondeploy.models.tasks.style import INPUT, Style
 from visiondeploy.types import Array, Ending, Sample, TensorSpec
 
-
 PIXELS = "pixels"
 
 

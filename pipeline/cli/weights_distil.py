@@ -37,6 +37,7 @@ def distil(
 
     An interrupted run goes on where it was when the command is given again.
     """
+    from visiondeploy.models.cache import default_root
     from visiondeploy.models.data.styled import StyledDataset, read_painting
     from visiondeploy.models.data.table import open_dataset
     from visiondeploy.models.feature_objective import FeatureSettings
@@ -45,7 +46,7 @@ def distil(
     from visiondeploy.pipeline.cli.display import Display
     from visiondeploy.pipeline.recipe import default_threads
     from visiondeploy.pipeline.stages.distil_features import DESCRIPTION, Lesson, distil_features
-    from visiondeploy.pipeline.store import Store, default_root
+    from visiondeploy.pipeline.store import Store
 
     found = open_dataset(dataset, {})
     if styles:

@@ -313,8 +313,9 @@ class Task(Watched, Protocol):
     def score(
         self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
     ) -> Array:
-        """As of what is trained. `moved` are the outputs for `moved` of the samples; without them nothing is said of how
-        steady outputs are.
+        """As of what is trained. `moved` are the outputs for `moved` of the samples.
+
+        Without them nothing is said of how steady outputs are.
         """
         ...
 
