@@ -1,4 +1,4 @@
-"""Where what was made or fetched once is kept on this machine."""
+"""Where the cache is: the store of artifacts, and the weights of feature networks."""
 
 from __future__ import annotations
 

@@ -29,9 +29,19 @@ def dataset_of(recipe: Recipe) -> Dataset:
     return StyledDataset(found, [read_painting(Path(name), recipe.style.size) for name in recipe.style.images])
 
 
-def style_of(settings: StyleSettings, dataset: StyledDataset) -> StyleSpec:
-    """What a new network is to paint like. Raises as `features_digest`."""
+def style_of(settings: StyleSettings, architecture: str, dataset: Dataset) -> StyleSpec | None:
+    """What a new network is to paint like; None where the data set has no paintings.
+
+    Raises as `features_digest`, and `UsageError` for several paintings and a network that paints like one.
+    """
+    if not isinstance(dataset, StyledDataset):
+        return None
     feature_entry(settings.features)
+    if NETWORKS[architecture].second is None and len(dataset.paintings) > 1:
+        raise UsageError(
+            f"network '{architecture}' knows one style, and --style names {len(dataset.paintings)} paintings: name "
+            "one, or take --set model.name=style-multi."
+        )
     return StyleSpec(
         names=tuple(painting.name for painting in dataset.paintings),
         digests=tuple(painting.digest for painting in dataset.paintings),
@@ -41,11 +51,13 @@ def style_of(settings: StyleSettings, dataset: StyledDataset) -> StyleSpec:
     )
 
 
-def check_paintings(style: StyleSpec, architecture: str, dataset: StyledDataset, checkpoint: str) -> None:
+def check_paintings(style: StyleSpec, architecture: str, dataset: Dataset, checkpoint: str) -> None:
     """Raise `UsageError` where a network would be judged by other paintings than it knows.
 
     One that takes its style from a second picture may be judged by any.
     """
+    if not isinstance(dataset, StyledDataset):
+        raise UsageError(f"the checkpoint {checkpoint} is for style transfer: take a recipe with task = 'style'.")
     if NETWORKS[architecture].second == "style":
         return
     if style.digests != tuple(painting.digest for painting in dataset.paintings):

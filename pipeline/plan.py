@@ -20,10 +20,9 @@ from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
-from visiondeploy.models.data.styled import StyledDataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_batch, check_name
+from visiondeploy.models.table import check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
@@ -60,6 +59,7 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            self._check_start()
             if self.recipe.train.steps:
                 check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
@@ -88,6 +88,18 @@ class Plan:
         self._check_profile()
         if self.serves:
             _ = self.served_task
+
+    def _check_start(self) -> None:
+        start, wanted = self.recipe.model.start, self.recipe.model
+        if start is None:
+            return
+        found = read_spec(Path(start))
+        same = found.architecture == wanted.name and not found.changes and len(found.kinds) == len(self.spec.kinds)
+        if not same or settings_of(found.architecture, found.options) != settings_of(wanted.name, wanted.options):
+            raise UsageError(
+                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than "
+                f"the '{wanted.name}' to be trained, or a compressed one: set model.name and model.options as it has."
+            )
 
     def _check_codes(self) -> None:
         if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
@@ -196,7 +208,7 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
-            if isinstance(self.dataset, StyledDataset) and spec.style is not None:
+            if spec.style is not None:
                 check_paintings(spec.style, spec.architecture, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
@@ -212,7 +224,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
-            style=style_of(recipe.style, self.dataset) if isinstance(self.dataset, StyledDataset) else None,
+            style=style_of(recipe.style, recipe.model.name, self.dataset),
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 

@@ -53,10 +53,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class ModelSettings(Settings):
-    """The network: its name in the table, its own options, and a checkpoint to take instead of training one."""
+    """The network: its name in the table, its own options, and a checkpoint to take instead of training one.
+
+    `start` is a checkpoint of the same network whose weights training begins with, whatever it was taught.
+    """
 
     name: Name
     checkpoint: Text | None = None
+    start: Text | None = None
     options: dict[str, Option] = Field(default_factory=dict)
 
 
@@ -217,7 +221,7 @@ def resolve(
     if recipe.model.checkpoint is not None:
         training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
         for place, origin in origins.items():
-            if place[0] in training or place[:2] == ("model", "options"):
+            if place[0] in training or place[:2] in {("model", "options"), ("model", "start")}:
                 raise UsageError(
                     f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
                     f"{_short(recipe.model.checkpoint)}: leave one of the two away."

@@ -32,6 +32,7 @@ OF_TORCH = {
     "visiondeploy.models.dataflow",
     "visiondeploy.models.deeplabv3",
     "visiondeploy.models.distilled",
+    "visiondeploy.models.efficientnet_lite",
     "visiondeploy.models.forward",
     "visiondeploy.models.gatys",
     "visiondeploy.models.gatys_loss",

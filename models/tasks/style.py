@@ -33,7 +33,7 @@ STYLE = "style"
 PAN = (3, 6)
 """Pixels, down and right, that a photograph is moved by: no multiple of the strides of a network."""
 BORDER = 16
-"""Pixels at the edges in which two frames are not compared: there the photograph ends elsewhere."""
+"""Pixels at the edges of a picture, fewer of a small one, in which two frames are not compared."""
 
 LARGEST_PSNR = 100.0
 """Decibels, for pictures that are equal: a mean over images with infinity in it says nothing."""
@@ -266,8 +266,9 @@ def _unsteadiness(still: Array, panned: Array) -> Array:
     """How far pictures N×3×H×W are from those of photographs panned by `PAN`, (N,)."""
     down, right = PAN
     height, width = still.shape[2:]
-    one = still[:, :, BORDER : height - BORDER - down, BORDER : width - BORDER - right]
-    other = panned[:, :, BORDER + down : height - BORDER, BORDER + right : width - BORDER]
+    border = min(BORDER, (height - down) // 4, (width - right) // 4)
+    one = still[:, :, border : height - border - down, border : width - border - right]
+    other = panned[:, :, border + down : height - border, border + right : width - border]
     found: Array = np.sqrt(np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3)))
     return found
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from visiondeploy.models.features import FEATURES, FeatureEntry
+from visiondeploy.models import features
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -46,9 +48,11 @@ class TinyFeatures(nn.Module):
         return found
 
 
-def install_tiny(cache: Path) -> None:
-    """Put the network "tiny" into the table, and its weights into a cache, where none are shipped for it."""
-    folder = cache / "weights" / "tiny"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(TinyFeatures().state_dict(), folder / "weights.safetensors")
-    FEATURES["tiny"] = FeatureEntry("kit.features", "TinyFeatures", "three random convolutions")
+@contextmanager
+def known(folder: Path) -> Iterator[str]:
+    """`TinyFeatures` as a feature network of the table, whose weights lie in a folder; gives its name."""
+    (folder / "tiny").mkdir(parents=True, exist_ok=True)
+    save_file(TinyFeatures().state_dict(), folder / "tiny" / features.WEIGHTS)
+    entry = features.FeatureEntry("kit.features", "TinyFeatures", "three random convolutions", features.Shipped("none"))
+    with mock.patch.dict(features.FEATURES, {"tiny": entry}), mock.patch.object(features, "SHIPPED", folder):
+        yield "tiny"
