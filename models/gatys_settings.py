@@ -33,8 +33,8 @@ class GatysSettings(Settings):
     style_size: Annotated[float, Field(gt=0, le=4)] = 1.0
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 400
     content_weight: Weight = 1.0
-    style_weight: Weight = 20.0
-    variation_weight: Weight = 1.0
+    style_weight: Weight = 30.0
+    variation_weight: Weight = 3.0
     init: Literal["content", "noise"] = "content"
     seed: Seed = 0
     save_every: Annotated[int, Field(ge=1)] = 10
