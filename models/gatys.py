@@ -34,6 +34,7 @@ Preview = Callable[[Image], None]
 """Called with the picture as it is, whenever the state was saved."""
 
 STATE = "resume.safetensors"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,13 @@ def stylise(
     work: Path,
     report: Report,
     preview: Preview,
+    device: torch.device = CPU,
 ) -> Stylised:
     """Bring the style of a painting to a photograph, H×W×3 uint8 both, going on from `work` after an interruption.
 
-    A run that was interrupted and gone on with gives the same bytes as one that was not, on the same number of
-    threads. `work` is kept by the caller between runs, and belongs to these pictures, network and settings.
+    The network is on `device`. On the CPU a run that was interrupted and gone on with gives the same bytes as one that
+    was not, with the same number of threads. `work` is kept by the caller between runs, and belongs to these pictures,
+    network and settings.
 
     Raises as `scales_of` and `check_painting`, and `UsageError` for an unknown layer and for weights with which the
     loss is no number.
@@ -90,12 +93,12 @@ def stylise(
         if index > progress.scale:
             progress.picture = _upsampled(progress.picture, scale)
             progress.scale, progress.iteration, progress.optimizer = index, 0, None
-        picture = progress.picture.clone().requires_grad_()
+        picture = progress.picture.to(device, copy=True).requires_grad_()
         loss = GatysLoss(
             net,
             picture,
-            as_tensor(photo, (scale.height, scale.width)),
-            as_tensor(painting, painting_size(size_of(painting), scale, settings)),
+            as_tensor(photo, (scale.height, scale.width)).to(device),
+            as_tensor(painting, painting_size(size_of(painting), scale, settings)).to(device),
             settings,
         )
         optimizer: Any = _optimizer(picture, settings, progress.optimizer)
@@ -186,6 +189,7 @@ def _load(path: Path) -> _Progress | None:
     if state is None:
         return None
     tensors, found = state
+    # Copied to where the allocator puts them: sums of vectors may differ in their last bit with the alignment.
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     optimizer: dict[str, Any] = dict(found["numbers"])
     for name, length in found["lengths"].items():

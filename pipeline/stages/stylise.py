@@ -38,6 +38,8 @@ def stylise(
     from visiondeploy.models.gatys import stylise as run
 
     torch.set_num_threads(threads)
-    found = run(load_features(settings.features), photo, painting, settings, work, report, preview)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = load_features(settings.features).to(device)
+    found = run(net, photo, painting, settings, work, report, preview, device)
     Pillow.fromarray(found.picture).save(folder / PICTURE)
     return {"scales": found.history}
