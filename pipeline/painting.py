@@ -16,7 +16,6 @@ from visiondeploy.models.tasks.table import task_entry
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.types import Dataset
 
-
 DEFAULT_SIZE = 512
 DEFAULT_FEATURES = "mobilenet"
 

@@ -11,14 +11,17 @@ from typing import Self
 
 from visiondeploy.errors import InputError, UsageError, unknown_name
 from visiondeploy.models.checkpoint import read_spec
+from visiondeploy.models.data.styled import read_painting
 from visiondeploy.models.shipped import shipped_networks
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.models.table import NETWORKS
+from visiondeploy.models.tasks.style import STYLE
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.pytorch import load_any_size
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.opening import RUNS_ONNX, Place, find_places
 from visiondeploy.pipeline.picture_files import Errand, Existing, Kind, errands
-from visiondeploy.pipeline.picturing import Maker, Output, maker_of
+from visiondeploy.pipeline.picturing import AS_TAUGHT, Look, Maker, Output, maker_of
 from visiondeploy.pipeline.recipe import default_threads
 from visiondeploy.pipeline.stages.measure import BASELINE
 from visiondeploy.types import Image, Precision, Session
@@ -125,6 +128,30 @@ def runnable_at(build: Path, backend: str | None) -> Runnable:
     return Runnable.shipped(str(build), shipped[str(build)])
 
 
+def look_of(spec: NetworkSpec, style: str | None) -> Look:
+    """What `style` asks of a network: the name of one of its styles, or the picture of a painting.
+
+    Raises `UsageError` for a network that is not told its style, and for one that is told and `style` None;
+    `InputError` for a picture that cannot be read.
+    """
+    second = NETWORKS[spec.architecture].second
+    if spec.style is None or second is None:
+        if style is not None:
+            raise UsageError(
+                f"--style is for networks that are told a style, and {spec.architecture} is not: leave it away."
+            )
+        return AS_TAUGHT
+    if second == STYLE:
+        if style is None:
+            raise UsageError(f"{spec.architecture} paints like any picture: name one with --style.")
+        return Look(painting=read_painting(Path(style), spec.style.size).image)
+    if style is None:
+        return AS_TAUGHT
+    if style not in spec.style.names:
+        raise unknown_name("style of the network", style, spec.style.names)
+    return Look(style=spec.style.names.index(style))
+
+
 def predict(
     build: Path,
     source: str,
@@ -135,6 +162,7 @@ def predict(
     tile: int | None,
     batch: int | None,
     threads: int | None,
+    style: str | None,
     existing: Existing,
     events: Events,
 ) -> Predictions:
@@ -147,13 +175,14 @@ def predict(
     """
     runs = runnable_at(build, backend)
     found = errands(source, target, kind=_kind(runs.spec, output), existing=existing)
+    look = look_of(runs.spec, style)
     runs.verify()
     threads = threads or runs.threads
     events.start("predict")
     began = time.monotonic()
     done: list[Predicted] = []
     with runs.load(threads) as session:
-        maker = maker_of(session, runs.spec, output, tile, batch)
+        maker = maker_of(session, runs.spec, output, tile, batch, look)
         for group in _groups(found, maker.at_once):
             done += _make(group, maker, runs.spec, events, len(done), len(found))
     made = sum(picture.output is not None for picture in done)
