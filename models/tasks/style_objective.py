@@ -25,6 +25,10 @@ from visiondeploy.models.tasks.style import STYLE, WEIGHTS, Style, as_tensor
 from visiondeploy.types import Dataset, Sample
 
 
+SMALLEST = 1e-4
+"""Of a distance, below which its root pulls no more."""
+
+
 class StyleObjective:
     """Content, style and total variation of what a network makes of crops.
 
@@ -87,9 +91,9 @@ class StyleObjective:
             wanted = net(photographs, net.content)
         found = net(made, (*net.content, *net.style))
         grams = {layer: gram.to(images.device)[styles] for layer, gram in self._grams.items()}
-        style = [self._pull[layer] * loss for layer, loss in style_losses(found, grams).items()]
+        style = [self._pull[layer] * _root(loss) for layer, loss in style_losses(found, grams).items()]
         terms = {
-            "content": weights.content * content_loss(found, wanted).mean(),
+            "content": weights.content * _root(content_loss(found, wanted)).mean(),
             "style": weights.style * torch.stack(style).mean(),
             "variation": weights.variation * total_variation(made).mean(),
         }
@@ -112,6 +116,11 @@ def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:
     scaled = F.interpolate(picture, covering, mode="bilinear", antialias=True)
     top, left = ((extent - want) // 2 for extent, want in zip(covering, size, strict=True))
     return scaled[..., top : top + size[0], left : left + size[1]]
+
+
+def _root(distance: Tensor) -> Tensor:
+    """√d. Of a batch the photographs that are far off would else teach alone: their squares are hundreds of others'."""
+    return (distance + SMALLEST).sqrt()
 
 
 def _pulls(net: FeatureNet, painting: Tensor, grams: Mapping[str, Tensor]) -> dict[str, float]:
