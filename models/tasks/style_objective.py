@@ -24,7 +24,6 @@ from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.style import STYLE, WEIGHTS, Style, as_tensor
 from visiondeploy.types import Dataset, Sample
 
-
 SMALLEST = 1e-4
 """Of a distance, below which its root pulls no more."""
 
