@@ -171,7 +171,7 @@ def features_digest(name: str) -> str:
             raise missing_here(name) from None
         raise EnvironmentMismatch(
             f"the weights of feature network '{name}' are not here ({path}): run `deploy weights fetch {name}`, or "
-            "take another with --set style.features=mobilenet, which needs none."
+            "take 'mobilenet', whose weights come with visiondeploy."
         ) from None
     except OSError as error:
         raise InputError(

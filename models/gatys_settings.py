@@ -25,7 +25,7 @@ class GatysSettings(Settings):
     how many steps L-BFGS remembers, each of which costs twice the picture in float32.
     """
 
-    features: str = "vgg19"
+    features: Annotated[str, Field(min_length=1)] = "mobilenet"
     content_layers: Layers | None = None
     style_layers: Layers | None = None
     size: Annotated[int, Field(ge=32, le=4096)] = 512

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.builds import Recorder
-from kit.features import install_tiny
+from kit.features import known
 from kit.pictures import painting, photograph
 from PIL import Image as Pillow
 
@@ -45,14 +45,9 @@ class Watching(Recorder):
 @pytest.fixture(autouse=True)
 def tiny(tmp_path, monkeypatch):
     """A feature network and a store of the test's own."""
-    monkeypatch.setattr(features, "FEATURES", dict(features.FEATURES))
     monkeypatch.setenv("VISIONDEPLOY_CACHE", str(tmp_path / "cache"))
-    for cached in (features.features_digest, features.load_features):
-        cached.cache_clear()
-    install_tiny(tmp_path / "cache")
-    yield
-    for cached in (features.features_digest, features.load_features):
-        cached.cache_clear()
+    with known(tmp_path / "weights"):
+        yield
 
 
 @pytest.fixture

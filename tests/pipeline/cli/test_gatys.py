@@ -10,22 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from kit.features import install_tiny
+from kit.builds import DEPLOY
 from kit.pictures import painting, photograph
 from PIL import Image as Pillow
 
-TESTS = Path(__file__).resolve().parents[2]
-TINY = """
-import os, pathlib
-from kit.features import install_tiny
-install_tiny(pathlib.Path(os.environ["VISIONDEPLOY_CACHE"]))
-from visiondeploy.pipeline.cli import main
-main()
-"""
-"""The command, with a feature network that is not in its table."""
+from visiondeploy.models.data.images import read_image
 
 GATYS = ["predict", "--method", "gatys"]
-CALL = [*GATYS, "--style", "painting.png", "photo.png", "-o", "out.png", "--features", "tiny"]
+CALL = [*GATYS, "--style", "painting.png", "photo.png", "-o", "out.png"]
 
 
 @pytest.fixture
@@ -45,9 +37,8 @@ def interruptible():
 
 
 def start(room: Path, *arguments: str) -> subprocess.Popen[str]:
-    paths = [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    variables = os.environ | {"VISIONDEPLOY_CACHE": str(room / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", TINY, *arguments]
+    variables = os.environ | {"VISIONDEPLOY_CACHE": str(room / "cache")}
+    command = [str(DEPLOY), *arguments]
     return subprocess.Popen(command, cwd=room, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -69,12 +60,11 @@ def test_prints_where_the_picture_is(room) -> None:
     code, out, err = run(room, *CALL, "--iterations", "3", "--size", "64", "--threads", "1")
     assert (code, out) == (0, "out.png\n"), err
     assert "✓ stylise" in err
-    assert Pillow.open(room / "out.png").size == (64, 43)
+    assert read_image(room / "out.png").shape == (43, 64, 3)
 
 
 def test_after_ctrl_c_and_after_kill_the_same_command_goes_on(room) -> None:
-    """The iterations are more than anybody waits for, until they are nearly done."""
-    call = [*CALL, "--iterations", "60", "--size", "192", "--threads", "1"]
+    call = [*CALL, "--iterations", "24", "--size", "80", "--threads", "1"]
     process = start(room, *call)
     begun(room, process)
     process.send_signal(signal.SIGINT)
@@ -114,8 +104,8 @@ BAD = {
     "weight": ([*CALL, "--style-weight", "nan"], 2, "nan is no weight: write a number, as 10"),
     "negative weight": ([*CALL, "--content-weight", "-1"], 2, "-1.0 is not in the range"),
     "no weight": ([*CALL, "--content-weight", "0", "--style-weight", "0"], 2, "both 0, so that nothing is aimed at"),
-    "features": ([*CALL[:-1], "vgg20"], 2, "there is no feature network 'vgg20': did you mean 'vgg"),
-    "features not here": ([*CALL[:-1], "vgg19"], 5, "run `deploy weights fetch vgg19`"),
+    "features": ([*CALL, "--features", "vgg20"], 2, "there is no feature network 'vgg20': did you mean 'vgg"),
+    "features not here": ([*CALL, "--features", "vgg19"], 5, "run `deploy weights fetch vgg19`"),
     "painting missing": ([*GATYS, "--style", "no.png", *CALL[5:]], 3, "'no.png' cannot be opened"),
     "photograph empty": ([*CALL[:5], "empty.png", *CALL[6:]], 3, "'empty.png' is empty (0 bytes)"),
     "photograph missing": ([*CALL[:5], "no.png", *CALL[6:]], 3, "there is no 'no.png'"),
@@ -129,16 +119,12 @@ BAD = {
 
 @pytest.mark.parametrize(("call", "code", "message"), BAD.values(), ids=BAD)
 def test_what_is_off_is_one_sentence(room, call, code, message, capsys, monkeypatch) -> None:
-    from visiondeploy.models import features
     from visiondeploy.pipeline.cli import main
 
     (room / "empty.png").write_bytes(b"")
     Pillow.fromarray(photograph(8, 8)).save(room / "small.png")
     monkeypatch.chdir(room)
     monkeypatch.setenv("VISIONDEPLOY_CACHE", str(room / "cache"))
-    monkeypatch.setattr(features, "FEATURES", dict(features.FEATURES))
-    monkeypatch.setattr(features, "features_digest", features.features_digest.__wrapped__)
-    install_tiny(room / "cache")
     monkeypatch.setattr(sys, "argv", ["deploy", *call])
     with pytest.raises(SystemExit) as left:
         main()
