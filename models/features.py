@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 from visiondeploy.errors import EnvironmentMismatch, InputError, unknown_name
 from visiondeploy.models.cache import default_root
 from visiondeploy.models.reading import open_regular
+from visiondeploy.models.shipped import PRETRAINED
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 WEIGHTS = "weights.safetensors"
-SHIPPED = Path(__file__).resolve().parent / "pretrained"
-"""The folder of weights that come with the project."""
+SHIPPED = PRETRAINED
+"""Where weights lie that come with the project."""
 
 
 class FeatureNet(Protocol):

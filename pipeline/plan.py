@@ -26,7 +26,7 @@ from visiondeploy.models.table import check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
-from visiondeploy.pipeline.painting import check_paintings, dataset_of, style_of
+from visiondeploy.pipeline.painting import dataset_of, new_style, taught_style
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
@@ -208,11 +208,12 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
-            if spec.style is not None:
-                check_paintings(spec.style, spec.architecture, self.dataset, recipe.model.checkpoint)
+            style = taught_style(recipe.style, spec, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
-            return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
+            return spec.model_copy(
+                update={"input": spec.input.model_copy(update=size), "io": "float32", "style": style}
+            )
         height, width = recipe.input.height, recipe.input.width
         if height is None or width is None:
             first = self.dataset.split(recipe.data.train)[0].image.shape
@@ -224,7 +225,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
-            style=style_of(recipe.style, recipe.model.name, self.dataset),
+            style=new_style(recipe.style, recipe.model.name, self.dataset),
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 

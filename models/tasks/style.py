@@ -61,7 +61,7 @@ class Style:
         self.metrics = (
             Metric("style_loss", _style_loss, self._by_layer, "layer", smaller=True),
             Metric("content_loss", _content_loss, lambda _: {}, "layer", smaller=True),
-            Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True),
+            Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True, judged=False),
         )
         self._mean = np.asarray(spec.input.mean, dtype=np.float32)
         self._std = np.asarray(spec.input.std, dtype=np.float32)

@@ -28,7 +28,12 @@ class Weight(Seconds):
 
 GATYS_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     # But for the painting, what they are called is a field of `GatysSettings`, which has the defaults.
-    click.option("--style", type=click.Path(path_type=Path), metavar="PAINTING", help="Gatys: whose style it gets."),
+    click.option(
+        "--style",
+        type=click.Path(path_type=Path),
+        metavar="PAINTING",
+        help="A painting; for a network of several styles the name of one.",
+    ),
     click.option(
         "--iterations",
         type=click.IntRange(1, 100_000),

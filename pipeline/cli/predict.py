@@ -63,6 +63,7 @@ def command(
     \b
     deploy predict builds/unet-int8 street.jpg -o street.png
     deploy predict builds/unet-int8 photos/ -o overlaid/ --output overlay
+    deploy predict builds/style-multi-int8 photo.jpg -o painted.jpg --style starry_night
     deploy predict builds/style-int8/engines/openvino - -o - < photo.jpg > painted.png
     deploy predict --method gatys --style painting.jpg photo.jpg -o painted.png
 
@@ -82,6 +83,7 @@ def command(
         (source,) = _named(places, "IMAGE")
         _print(optimise(source, target, of_gatys, threads, existing), target, as_json)
         return
+    style = of_gatys.pop("style")
     refuse(of_gatys, f"an engine has no use for it, only --method {GATYS}")
     build, source = _named(places, "BUILD", "IMAGE")
     with Display() as display:
@@ -94,6 +96,7 @@ def command(
             tile=tile,
             batch=batch,
             threads=threads,
+            style=style and str(style),
             existing=existing,
             events=display,
         )

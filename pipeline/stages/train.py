@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # 1: AdamW, EMA, cross entropy and Dice
 # 2: crops at the scale of the network's input; as many threads as the recipe says
-VERSION = 2
+# 3: style networks, of which each layer's style pulls alike
+VERSION = 3
 TOOLS = ("torch", "torchvision", "accelerate", "pillow")
 
 

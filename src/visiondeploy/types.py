@@ -227,7 +227,7 @@ class Metric:
 
     Where `smaller` is better it is a loss, whose rise is judged relative to the baseline's; else a loss of the metric
     is judged in points, of 100. `parts` gives the same for what the metric is made of, None where there is nothing
-    to be judged; `part` is what such a thing is ("class").
+    to be judged; `part` is what such a thing is ("class"). One that is not `judged` is told and has no limit.
     """
 
     name: str
@@ -235,6 +235,7 @@ class Metric:
     parts: Callable[[Array], dict[str, float | None]]
     part: str = "class"
     smaller: bool = False
+    judged: bool = True
 
     @property
     def unit(self) -> str:
