@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from visiondeploy.benchmarks.agreement import AgreementMeter
-from visiondeploy.benchmarks.report.schema import ClassQuality, Quality
+from visiondeploy.benchmarks.report.schema import ClassQuality, Likeness, Quality
 from visiondeploy.benchmarks.statistics import paired_bootstrap
 from visiondeploy.errors import InputError, UsageError
-from visiondeploy.types import Agreement, Array, Sample, Session, Split, Task
+from visiondeploy.types import Agreement, Array, Metric, Sample, Session, Split, Task
 
 Progress = Callable[[int, int], None]
 
@@ -23,13 +23,14 @@ class Compared:
 
     `reference` holds the reference's rows of statistics, (n, …), `scores` those of each candidate by name;
     `agreements` says how far a candidate's outputs are from the reference's, `nonfinite` how many elements
-    of them were NaN or infinite.
+    of them were NaN or infinite; `likeness` has what else is said of how alike they are, (n,) by measure.
     """
 
     reference: Array
     scores: dict[str, Array]
     agreements: dict[str, Agreement]
     nonfinite: dict[str, int]
+    likeness: dict[str, dict[str, Array]]
 
 
 def chosen(length: int, limit: int | None) -> tuple[int, ...]:
@@ -68,7 +69,7 @@ def evaluate(
     rows: list[Array] = []
     for start in range(0, len(indices), batch):
         samples = [split[index] for index in indices[start : start + batch]]
-        feeds = task.preprocess([sample.image for sample in samples])
+        feeds = task.preprocess(samples)
         rows.append(task.score(session.infer(feeds), samples))
         if progress is not None:
             progress(start + len(samples), len(indices))
@@ -96,23 +97,32 @@ def compare(
     meters = {name: AgreementMeter() for name in candidates}
     reference_rows: list[Array] = []
     rows: dict[str, list[Array]] = {name: [] for name in candidates}
+    alike: dict[str, dict[str, list[Array]]] = {name: {} for name in candidates}
     for sample in _samples(split, limit, progress):
-        feeds = task.preprocess([sample.image])
+        feeds = task.preprocess([sample])
         expected = reference.infer(feeds)
         labels = task.labels(expected)
-        reference_rows.append(task.score(expected, [sample]))
+        later = task.moved(sample)
+        moved = None if later is None else task.preprocess([later])
+        reference_rows.append(task.score(expected, [sample], moved and reference.infer(moved)))
         for name, session in candidates.items():
             found = session.infer(feeds)
             try:
                 meters[name].update(task.values(expected), task.values(found), labels, task.labels(found))
             except InputError as error:
                 raise InputError(f"{name} cannot be compared on sample '{sample.name}': {error}") from error
-            rows[name].append(task.score(found, [sample]))
+            rows[name].append(task.score(found, [sample], moved and session.infer(moved)))
+            for measure, values in task.likeness(expected, found).items():
+                alike[name].setdefault(measure, []).append(values)
     return Compared(
         reference=np.concatenate(reference_rows),
         scores={name: np.concatenate(found) for name, found in rows.items()},
         agreements={name: meter.result() for name, meter in meters.items()},
         nonfinite={name: meter.nonfinite for name, meter in meters.items()},
+        likeness={
+            name: {measure: np.concatenate(values) for measure, values in found.items()}
+            for name, found in alike.items()
+        },
     )
 
 
@@ -124,24 +134,32 @@ def _samples(split: Split, limit: int | None, progress: Progress | None) -> Iter
             progress(done, len(indices))
 
 
-def quality(task: Task, baseline: Array, candidate: Array, *, resamples: int = 2_000, seed: int = 0) -> Quality:
-    """The metric of a candidate's rows of statistics (n, …) beside the baseline's on the same samples.
+def likeness(values: Array) -> Likeness:
+    """The mean of a measure of n samples, (n,), with its interval."""
+    ci95 = None
+    if len(values) > 1:
+        ci95 = paired_bootstrap(lambda rows: float(rows.mean()), np.zeros_like(values), values).ci95
+    return Likeness(value=float(values.mean()), ci95=ci95, n=len(values))
+
+
+def quality(metric: Metric, baseline: Array, candidate: Array, *, resamples: int = 2_000, seed: int = 0) -> Quality:
+    """A metric of a candidate's rows of statistics (n, …) beside the baseline's on the same samples.
 
     Raises UsageError where the shapes differ, InputError where the metric of either is not a finite number.
     """
-    value, reference = float(task.value(candidate)), float(task.value(baseline))
-    for whose, metric in (("candidate", value), ("baseline", reference)):
-        if not math.isfinite(metric):
+    value, reference = float(metric.value(candidate)), float(metric.value(baseline))
+    for whose, found in (("candidate", value), ("baseline", reference)):
+        if not math.isfinite(found):
             raise InputError(
-                f"{task.metric} of the {whose} is {metric} over {len(candidate)} samples: "
+                f"{metric.name} of the {whose} is {found} over {len(candidate)} samples: "
                 "check that its outputs are finite and that the samples have truths."
             )
     ci95 = None
     if len(candidate) > 1:
-        ci95 = paired_bootstrap(task.value, baseline, candidate, resamples=resamples, seed=seed).ci95
-    of_candidate, of_baseline = task.details(candidate), task.details(baseline)
+        ci95 = paired_bootstrap(metric.value, baseline, candidate, resamples=resamples, seed=seed).ci95
+    of_candidate, of_baseline = metric.parts(candidate), metric.parts(baseline)
     return Quality(
-        metric=task.metric,
+        metric=metric.name,
         value=value,
         baseline=reference,
         delta=value - reference,
@@ -151,4 +169,7 @@ def quality(task: Task, baseline: Array, candidate: Array, *, resamples: int = 2
             name: ClassQuality(value=of_candidate.get(name), baseline=of_baseline.get(name))
             for name in dict.fromkeys((*of_baseline, *of_candidate))
         },
+        part=metric.part,
+        smaller=metric.smaller,
+        judged=metric.judged,
     )

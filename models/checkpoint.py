@@ -45,7 +45,7 @@ def new_network(spec: NetworkSpec, seed: int) -> Network:
     _check_memory(spec, copies=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(create(spec.architecture, spec.options, len(spec.classes)), spec)
+        return Network(create(spec.architecture, spec.options, len(spec.kinds)), spec)
 
 
 def _check_memory(spec: NetworkSpec, copies: int) -> None:
@@ -54,7 +54,7 @@ def _check_memory(spec: NetworkSpec, copies: int) -> None:
 
     # On this device tensors have shapes and no memory.
     with torch.device("meta"):
-        state = create(spec.architecture, spec.options, len(spec.classes)).state_dict()
+        state = create(spec.architecture, spec.options, len(spec.kinds)).state_dict()
     needed = copies * sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     available = available_memory()
     if available is not None and needed > available:
@@ -110,7 +110,7 @@ def load_network(folder: Path) -> Network:
     try:
         # The state that is read, and the module that it is copied into.
         _check_memory(spec, copies=2)
-        module = create(spec.architecture, spec.options, len(spec.classes))
+        module = create(spec.architecture, spec.options, len(spec.kinds))
         if spec.changes:
             from visiondeploy.models.compression.replay import replay
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.hints import Hints, hint_names
-from visiondeploy.models.losses import affinity_loss, attention_loss, distillation_loss
+from visiondeploy.models.losses import affinity_loss, attention_loss
 from visiondeploy.models.settings import DistilSettings
 from visiondeploy.models.training import Objective
 from visiondeploy.types import Sample
@@ -59,16 +59,25 @@ class DistilledObjective:
         """As the objective's."""
         return self.objective.prepare(batch, seed)
 
-    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def inputs(self, images: Tensor, truth: Tensor) -> tuple[Tensor, ...]:
+        """As the objective's."""
+        return self.objective.inputs(images, truth)
+
+    def imitation(self, found: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """As the objective's."""
+        return self.objective.imitation(found, taught, temperature)
+
+    def loss(self, module: Callable[..., Tensor], images: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Scalar terms by name; "loss" is their sum. `module` is the student or what it was wrapped in."""
         weights, terms = self.settings, dict[str, Tensor]()
         own_hints, teachers = self._hints or (None, None)
-        logits, features = _caught(module, images, own_hints)
+        fed = self.inputs(images, truth)
+        found, features = _caught(module, fed, own_hints)
         if weights.logits or teachers:
             with torch.no_grad():
-                taught, hints = _caught(self.teacher.to(images.device), images, teachers)
+                taught, hints = _caught(self.teacher.to(images.device), fed, teachers)
         if weights.logits:
-            terms["distillation"] = weights.logits * distillation_loss(logits, taught, weights.temperature)
+            terms["distillation"] = weights.logits * self.imitation(found, taught, weights.temperature)
         if weights.features:
             distances = [attention_loss(features[name], hint) for name, hint in hints.items()]
             terms["features"] = weights.features * torch.stack(distances).mean()
@@ -77,17 +86,17 @@ class DistilledObjective:
             terms["affinity"] = weights.affinity * affinity_loss(features[deepest], hints[deepest], AFFINITY_CELLS)
         if weights.task_weight:
             # The module has run already: one pass serves all.
-            own = self.objective.loss(lambda _: logits, images, masks)
+            own = self.objective.loss(lambda *_: found, images, truth)
             terms |= {name: weights.task_weight * term for name, term in own.items() if name != "loss"}
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
 def _caught(
-    module: Callable[[Tensor], Tensor], images: Tensor, hints: Hints | None
+    module: Callable[..., Tensor], fed: tuple[Tensor, ...], hints: Hints | None
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """The logits of a run in single precision, and what was caught on the way."""
+    """The output of a run in single precision, and what was caught on the way."""
     if hints is None:
-        return module(images).float(), {}
+        return module(*fed).float(), {}
     with hints:
-        logits = module(images).float()
-    return logits, hints.take()
+        found = module(*fed).float()
+    return found, hints.take()

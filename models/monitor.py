@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from PIL import Image as Pillow
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from visiondeploy.models.forward import forward
-from visiondeploy.types import Sample, Task
+from visiondeploy.types import Image, Sample, Watched
 
 
 class Monitor:
@@ -35,7 +36,7 @@ class Monitor:
             if self._writer:
                 self._writer.add_scalar(f"{group}/{name}", value, step)
 
-    def pictures(self, step: int, module: nn.Module, task: Task, samples: Sequence[Sample]) -> None:
+    def pictures(self, step: int, module: nn.Module, task: Watched, samples: Sequence[Sample]) -> None:
         """Input, truth and prediction of each sample side by side, and histograms of the first one's feature maps."""
         if not self._writer:
             return
@@ -44,14 +45,25 @@ class Monitor:
         features: dict[str, Tensor] = {}
         hooks = [block.register_forward_hook(_keep(features, name)) for name, block in _blocks(module)]
         for number, sample in enumerate(samples):
-            outputs = forward(module, task, task.preprocess([sample.image]))
-            row = np.concatenate([sample.image, task.truth(sample), task.picture(sample, outputs)], axis=1)
+            outputs = forward(module, task, task.preprocess([sample]))
+            row = _row([sample.image, task.truth(sample), task.picture(sample, outputs)])
             self._writer.add_image(f"prediction/{number}", row, step, dataformats="HWC")
         for hook in hooks:
             hook.remove()
         for name, feature in features.items():
             self._writer.add_histogram(f"features/{name}", feature.float().cpu(), step)
         module.train(was_training)
+
+
+def _row(pictures: Sequence[Image]) -> Image:
+    """Pictures H×W×3 side by side, at the height of the first; that of a painting is another than a photograph's."""
+    height = pictures[0].shape[0]
+    scaled = []
+    for picture in pictures:
+        width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+        as_wanted = picture.shape[:2] == (height, width)
+        scaled.append(picture if as_wanted else np.asarray(Pillow.fromarray(picture).resize((width, height))))
+    return np.concatenate(scaled, axis=1)
 
 
 def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, object], None]:

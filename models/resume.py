@@ -1,9 +1,10 @@
-"""The state of an interrupted training, as one safetensors file: written whole or not at all, and never a pickle."""
+"""The state of interrupted work, as one safetensors file: written whole or not at all, and never a pickle."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,31 +32,47 @@ def remove_leftovers(path: Path) -> None:
             left.unlink()
 
 
+def write_state(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+    """Write tensors, and JSON beside them, to `path` atomically: a reader sees what was there before or all of it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file(
+        {name: _plain(tensor) for name, tensor in tensors.items()},
+        temporary,
+        metadata={"progress": json.dumps(progress)},
+    )
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], Any] | None:
+    """What `write_state` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
 def save_resume(
     path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write the state to `path` atomically: a reader sees the state before or this one, never a part."""
     tensors: dict[str, Tensor] = {}
     for prefix, part in (("module", module), ("average", average)):
-        tensors |= {f"{prefix}.{name}": _plain(tensor) for name, tensor in part.state_dict().items()}
+        tensors |= {f"{prefix}.{name}": tensor for name, tensor in part.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": _plain(tensor) for name, tensor in state.items()}
-    text = json.dumps({"step": progress.step, "seconds": progress.seconds, "history": progress.history})
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"progress": text})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    write_state(path, tensors, {"step": progress.step, "seconds": progress.seconds, "history": progress.history})
 
 
 def load_resume(path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Bring all three back to the saved state. None, with nothing changed, where there is no state that fits."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = json.loads(file.metadata()["progress"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    state = read_state(path)
+    if state is None:
         return None
+    tensors, progress = state
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}}
     states: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():

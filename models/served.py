@@ -22,7 +22,15 @@ class Classes(nn.Module):
         return torch.max(logits, dim=1)[1].to(torch.uint8)
 
 
-ENDINGS: dict[Ending, type[nn.Module]] = {Ending.CLASSES: Classes}
+class Pixels(nn.Module):
+    """A picture N×3×H×W in 0…1 to its pixels N×H×W×3 uint8, rounded to the nearest; what lies outside is cut off."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """The pixels."""
+        return (picture.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+ENDINGS: dict[Ending, type[nn.Module]] = {Ending.CLASSES: Classes, Ending.PIXELS: Pixels}
 
 
 class Served(nn.Module):

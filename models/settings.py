@@ -40,7 +40,9 @@ class TrainSettings(Settings):
     """Training from `models/training.py`.
 
     `steps` counts optimiser steps of `batch_size` images in each process; 0 leaves the weights random.
-    `height` and `width` are those of the crops, None for the network's input size. `validate_every` and
+    `height` and `width` are those of the crops, None for the network's input size. `cross_entropy` and `dice` are
+    the weights of what a segmentation network learns from; `content`, `style` and `variation` those of a style network:
+    the photograph's content, the painting's style (`models/perceptual.py`), and a smooth picture. `validate_every` and
     `save_every` count steps, 0 for only at the end.
     """
 
@@ -58,6 +60,9 @@ class TrainSettings(Settings):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
     dice: Annotated[float, Field(ge=0)] = 0.5
+    content: Annotated[float, Field(ge=0)] = 1.0
+    style: Annotated[float, Field(ge=0)] = 2.0
+    variation: Annotated[float, Field(ge=0)] = 1.0
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     channels_last: bool = True
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -70,7 +75,22 @@ class TrainSettings(Settings):
     def _has_a_loss(self) -> Self:
         if self.cross_entropy == 0 and self.dice == 0:
             raise ValueError("cross_entropy and dice are both 0, so that nothing is learnt: give one a weight above 0")
+        if self.content == 0 and self.style == 0:
+            raise ValueError("content and style are both 0, so that nothing is learnt: give one a weight above 0")
         return self
+
+
+class StyleSettings(Settings):
+    """What a style network paints like: pictures of paintings, one for each style of the network.
+
+    `size` is the longer side in pixels that they are brought to: textures are as large as in them then. `features`
+    names the network (`models/features.py`) in whose features style and content are learnt and judged. Of a checkpoint
+    both are what it was taught with unless they are given; else 512 and "mobilenet".
+    """
+
+    images: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    features: Annotated[str, Field(min_length=1)] | None = None
+    size: Annotated[int, Field(ge=32, le=4096)] | None = None
 
 
 class QatSettings(TrainSettings):

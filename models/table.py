@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class NetworkEntry:
     """Where a network lives and what it is for. `settings` is the name of its options' class.
 
-    `smallest_batch` is how many images a step of training needs: batch norm of one value learns nothing.
+    `smallest_batch` is how many images a step of training needs: batch norm of one value learns nothing. `second` is
+    the name of an input beside the image.
     """
 
     module: str
@@ -33,6 +34,7 @@ class NetworkEntry:
     task: str
     summary: str
     smallest_batch: int = 1
+    second: str | None = None
 
 
 NETWORKS: dict[str, NetworkEntry] = {
@@ -48,10 +50,18 @@ NETWORKS: dict[str, NetworkEntry] = {
         "visiondeploy.models.style_net", "StyleNetSettings", "style", "one painting's style, Johnson et al. 2016"
     ),
     "style-multi": NetworkEntry(
-        "visiondeploy.models.style_multi", "StyleMultiSettings", "style", "many styles, Dumoulin et al. 2017"
+        "visiondeploy.models.style_multi",
+        "StyleMultiSettings",
+        "style",
+        "many styles, Dumoulin et al. 2017",
+        second="weights",
     ),
     "style-adain": NetworkEntry(
-        "visiondeploy.models.style_adain", "StyleAdainSettings", "style", "any style, Huang and Belongie 2017"
+        "visiondeploy.models.style_adain",
+        "StyleAdainSettings",
+        "style",
+        "any style, Huang and Belongie 2017",
+        second="style",
     ),
 }
 

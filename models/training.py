@@ -30,7 +30,7 @@ from visiondeploy.models.forward import forward
 from visiondeploy.models.monitor import Monitor
 from visiondeploy.models.resume import Progress, load_resume, remove_leftovers, save_resume
 from visiondeploy.models.settings import TrainSettings
-from visiondeploy.types import Array, Sample, Split, Task
+from visiondeploy.types import Array, Sample, Split, Task, Watched
 
 Report = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a few words ("loss 0.41 miou 0.52")."""
@@ -43,12 +43,26 @@ class Objective(Protocol):
 
     def prepare(self, batch: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]: ...
 
-    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]: ...
+    def inputs(self, images: Tensor, truth: Tensor) -> tuple[Tensor, ...]: ...
+
+    def loss(self, module: Callable[..., Tensor], images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
+
+    def imitation(self, found: Tensor, taught: Tensor, temperature: float) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModule:
+    """A trained module, in eval mode on the CPU: the moving average of the weights that were stepped."""
+
+    module: nn.Module
+    history: list[dict[str, float]]
+    seconds: float
+    resumed_from: int
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained network, in eval mode on the CPU: the moving average of the weights that were stepped."""
+    """A trained network, as `TrainedModule`, with its description."""
 
     network: Network
     history: list[dict[str, float]]
@@ -93,6 +107,24 @@ def train(
     log: Path,
     report: Report,
 ) -> Trained:
+    """Train a network as `train_module` does, and say so in its description."""
+    found = train_module(network.module, task, objective, data, validation, settings, work, log, report)
+    spec = network.spec.model_copy(update={"trained_steps": settings.steps})
+    trained = replace(network, module=found.module, spec=spec)
+    return Trained(trained, found.history, found.seconds, found.resumed_from)
+
+
+def train_module(
+    module: nn.Module,
+    task: Watched,
+    objective: Objective,
+    data: Split,
+    validation: Split,
+    settings: TrainSettings,
+    work: Path,
+    log: Path,
+    report: Report,
+) -> TrainedModule:
     """Train until `settings.steps`, going on from `work` where an earlier run was interrupted.
 
     `work` is kept by the caller between runs; `log` receives TensorBoard events. Raises `InputError`
@@ -101,7 +133,7 @@ def train(
     # What ran before in this process may have had another precision, of which Accelerate keeps one.
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=_mixed_precision(settings), cpu=not torch.cuda.is_available())
-    module: nn.Module = network.module.train()
+    module.train()
     if settings.channels_last:
         module = module.to(memory_format=torch.channels_last)
     optimizer: Any = torch.optim.AdamW(module.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
@@ -110,6 +142,7 @@ def train(
     if accelerator.is_main_process:
         remove_leftovers(state)
     progress = load_resume(state, module, average, optimizer) or Progress(0, 0.0, [])
+    metric = task.metrics[0]
     first, history = progress.step, list(progress.history)
     step, began = first, time.monotonic() - progress.seconds
 
@@ -125,8 +158,8 @@ def train(
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            images, masks = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
-            terms = objective.loss(model, images, masks)
+            images, truth = objective.prepare(batch, seed=settings.seed * 1_000_003 + step)
+            terms = objective.loss(model, images, truth)
             accelerator.backward(terms["loss"])
             accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
@@ -142,27 +175,26 @@ def train(
             monitor.scalars(step, "train", {**losses, "learning_rate": rate})
             if accelerator.is_main_process and _due(step, settings.validate_every, settings.steps):
                 scores = validate(average.module, task, validation, settings.validate_images)
-                history.append({"step": step, "loss": losses["loss"], task.metric: task.value(scores)})
-                monitor.scalars(step, "validation", {task.metric: history[-1][task.metric]})
+                history.append({"step": step, "loss": losses["loss"], metric.name: metric.value(scores)})
+                monitor.scalars(step, "validation", {metric.name: history[-1][metric.name]})
                 monitor.pictures(step, average.module, task, [validation[i] for i in range(min(3, len(validation)))])
-            best = f" {task.metric} {history[-1][task.metric]:.3f}" if history else ""
+            best = f" {metric.name} {history[-1][metric.name]:.3f}" if history else ""
             report(step, settings.steps, f"loss {losses['loss']:.3f}{best}")
             if accelerator.is_main_process and _due(step, settings.save_every, settings.steps):
                 save_resume(state, module, average, optimizer, Progress(step, time.monotonic() - began, history))
     accelerator.wait_for_everyone()
     trained = average.module.to("cpu").to(memory_format=torch.contiguous_format).eval()
-    spec = network.spec.model_copy(update={"trained_steps": settings.steps})
-    return Trained(replace(network, module=trained, spec=spec), history, time.monotonic() - began, first)
+    return TrainedModule(trained, history, time.monotonic() - began, first)
 
 
-def validate(module: nn.Module, task: Task, split: Split, limit: int | None = None) -> Array:
+def validate(module: nn.Module, task: Watched, split: Split, limit: int | None = None) -> Array:
     """The task's statistics for the first `limit` samples of a split (all for None), one row each."""
     was_training = module.training
     module.eval()
     rows = []
     for index in range(min(len(split), limit or len(split))):
         sample = split[index]
-        rows.append(task.score(forward(module, task, task.preprocess([sample.image])), [sample]))
+        rows.append(task.score(forward(module, task, task.preprocess([sample])), [sample]))
     module.train(was_training)
     return np.concatenate(rows)
 

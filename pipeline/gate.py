@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
-from visiondeploy.benchmarks.statistics import non_inferior
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Quality, Row, Verdict
+from visiondeploy.benchmarks.statistics import at_least, non_inferior
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.recipe import LimitSettings
-from visiondeploy.types import Outcome, Realised, Status
-
-POINTS = 100.0
+from visiondeploy.types import Ending, Outcome, Realised, Status
 
 NAMED = 40
 """Layers that a sentence names; `build.json` has all."""
 
 UNTRAINED = "the weights are random: the metric says nothing and is not judged"
-END_TO_END = (
-    "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and the "
-    "class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
-)
+END_TO_END = {
+    Ending.CLASSES: (
+        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
+        "the class of each pixel; class maps have no SQNR, so it is measured before, on the graphs without these"
+    ),
+    Ending.PIXELS: (
+        "input and output are uint8: latency and memory, of PyTorch too, include normalisation of the raw image and "
+        "rounding to pixels"
+    ),
+}
 
 
 def notes(spec: NetworkSpec, trained: bool) -> tuple[str, ...]:
     """Sentences of a report that hold for all its rows."""
-    return (*(() if trained else (UNTRAINED,)), *((END_TO_END,) if spec.io == "uint8" else ()))
+    ending = task_of(spec).ending
+    return (*(() if trained else (UNTRAINED,)), *(() if ending is None else (END_TO_END[ending],)))
 
 
 def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:
@@ -69,6 +75,13 @@ def classes_check(name: str, found: AgreementRow, share: float) -> Check:
     )
 
 
+def served_check(name: str, found: AgreementRow, limits: LimitSettings) -> Check:
+    """Of a graph that takes raw images: the classes of its maps, or the pixels of its pictures as a stage's values."""
+    if found.pixels is not None:
+        return classes_check(name, found, limits.io_agreement)
+    return parity_check(name, found, limits.convert_sqnr_db, None)
+
+
 def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> list[Check]:
     """The checks of one measured engine. The quality of a network with random weights is not judged.
 
@@ -81,20 +94,40 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bo
         return [runs, *(_strict_checks(row, limits) if row.realised else [])]
     checks = _agreement_checks(row, limits, trained, compressed)
     if trained and row.quality is not None:
-        status, found = Outcome.INCONCLUSIVE, f"{row.quality.delta * POINTS:+.2f} points on a single image"
-        if row.quality.ci95 is not None:
-            low, high = (bound * POINTS for bound in row.quality.ci95)
-            status = non_inferior((low, high), limits.max_drop)
-            found = f"{row.quality.delta * POINTS:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
-        checks.append(
-            Check(
-                name=f"{row.name}: {row.quality.metric}",
-                limit=f"at most {limits.max_drop:g} points below the baseline",
-                found=found,
-                status=status,
-            )
-        )
+        checks += [_quality_check(row.name, quality, limits) for quality in (row.quality, *row.more) if quality.judged]
+        if not compressed:
+            checks += _likeness_checks(row, limits)
     return checks + _strict_checks(row, limits)
+
+
+def _quality_check(name: str, quality: Quality, limits: LimitSettings) -> Check:
+    """PASS where it is shown to be no worse than the baseline by more than the limit."""
+    gain, interval = quality.gain
+    margin = limits.margin(smaller=quality.smaller)
+    # A loss is spoken of by how it changed: up is worse.
+    turn, unit, word = (-1.0, "%", "above") if quality.smaller else (1.0, "points", "below")
+    found = f"{gain * turn:+.2f} {unit} on a single image"
+    if interval is not None:
+        low, high = sorted(bound * turn for bound in interval)
+        found = f"{gain * turn:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+    return Check(
+        name=f"{name}: {quality.metric}",
+        limit=f"at most {margin:g} {unit} {word} the baseline",
+        found=found,
+        status=Outcome.INCONCLUSIVE if interval is None else non_inferior(interval, margin),
+    )
+
+
+def _likeness_checks(row: Row, limits: LimitSettings) -> list[Check]:
+    """PASS where pictures are shown to be like PyTorch's own; of what has no limit nothing is said."""
+    found = row.likeness.get("ssim")
+    if found is None:
+        return []
+    said = f"{found.value:.4f} on {found.n} images" + (
+        f", 95 % interval {found.ci95[0]:.4f} to {found.ci95[1]:.4f}" if found.ci95 else ""
+    )
+    status = at_least(found.ci95, limits.ssim)
+    return [Check(name=f"{row.name}: ssim", limit=f"at least {limits.ssim:g}", found=said, status=status)]
 
 
 def _strict_checks(row: Row, limits: LimitSettings) -> list[Check]:

@@ -16,7 +16,7 @@ from visiondeploy.pipeline.backends.onnx_inside import graph_layers
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.folder import Engine
 from visiondeploy.pipeline.opening import MODEL, Place, find_places
-from visiondeploy.types import Precision
+from visiondeploy.types import Precision, Sample
 
 # 1: build, stages: name, input, backend, precision, layers, totals, by_kind, by_type, notes
 SCHEMA = "visiondeploy.inspection/1"
@@ -78,7 +78,7 @@ def inspect(path: Path, stage: str | None) -> Inspection:
 def _shapes(place: Place) -> Shapes:
     """The shapes that it is fed for one image."""
     size = place.spec.input
-    blank = np.zeros((size.height, size.width, 3), dtype=np.uint8)
+    blank = Sample("blank", np.zeros((size.height, size.width, 3), dtype=np.uint8), None)
     return {name: feed.shape for name, feed in task_of(place.spec).preprocess([blank]).items()}
 
 

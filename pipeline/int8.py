@@ -183,6 +183,8 @@ class Int8:
 
     def _mix(self, scheme: str, quantised: Artifact) -> Artifact:
         recipe, (chosen, _) = self.plan.recipe, self._set
+        metric = self.plan.task.metrics[0]
+        margin = recipe.limits.margin(smaller=metric.smaller)
         judged = self.plan.judged(chosen)
         inputs = {
             "exported": self.exported.digest,
@@ -192,7 +194,7 @@ class Int8:
         }
         settings: dict[str, Any] = {
             "images": list(judged.indices),
-            "max_drop": recipe.limits.max_drop,
+            "max_drop": margin,
             "scheme": scheme,
             "parity_images": recipe.limits.parity_images,
             "input": self.plan.spec.input.model_dump(mode="json"),
@@ -207,7 +209,7 @@ class Int8:
                 self.plan.task,
                 judged,
                 self.plan.samples,
-                recipe.limits.max_drop,
+                margin,
                 SCHEMES[scheme],
                 recipe.threads,
                 out,
@@ -220,8 +222,7 @@ class Int8:
             products = len(kept) + len(made.meta["int8"])
             self.ledger.notes.append(
                 f"{scheme}: {len(kept)} of {products} layers are kept in float to lose at most "
-                f"{recipe.limits.max_drop:g} points, chosen on {len(judged)} images of '{judged.name}': "
-                + ", ".join(kept)
+                f"{margin:g} {metric.unit}, chosen on {len(judged)} images of '{judged.name}': " + ", ".join(kept)
             )
         return made
 

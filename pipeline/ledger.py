@@ -54,10 +54,10 @@ class Ledger:
         agreement = self.plan.recipe.limits.agreement if pixels and self.trained else None
         self.checks.append(gate.parity_check(name, found, sqnr_db, agreement))
 
-    def check_classes(self, name: str, artifact: Artifact, kind: str) -> None:
-        """As `check`, of class maps that the same runtime made: with random weights too they have to agree."""
+    def check_served(self, name: str, artifact: Artifact, kind: str) -> None:
+        """As `check`, of what the same runtime gives for raw images: with random weights too it has to agree."""
         found = AgreementRow.model_validate(artifact.meta["parity"][kind])
-        self.checks.append(gate.classes_check(name, found, self.plan.recipe.limits.io_agreement))
+        self.checks.append(gate.served_check(name, found, self.plan.recipe.limits))
 
     def leave_out(self, backend: str, status: Status, reason: str) -> None:
         """A row of the report for what "auto" would have built, so that nobody takes it for measured or forgotten."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError, unknown_name
-from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.spec import Io, NetworkSpec
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, read_build, verify
+from visiondeploy.pipeline.painting import dataset_of as with_paintings
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.types import Dataset, Precision
@@ -122,7 +122,7 @@ def dataset_of(build: OpenBuild) -> Dataset:
             f"{build.folder} was built on {data.dataset}, a path from where the build was made, and there is no "
             f"{place} in {Path.cwd()}: run the command in the folder that the build was made in."
         )
-    dataset = open_dataset(data.dataset, data.options)
+    dataset = with_paintings(build.recipe, build.record.spec.style)
     if dataset.digest(data.val) != build.record.validation:
         raise InputError(
             f"the split '{data.val}' of {data.dataset} has changed since {build.folder} was built: build again."

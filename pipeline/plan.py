@@ -20,13 +20,13 @@ from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
-from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_batch, check_name
+from visiondeploy.models.table import check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
+from visiondeploy.pipeline.painting import dataset_of, new_style, taught_style
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
@@ -59,6 +59,7 @@ class Plan:
         data = self.recipe.data
         if self.recipe.model.checkpoint is None:
             check_name(self.recipe.model.name)
+            self._check_start()
             if self.recipe.train.steps:
                 check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
@@ -87,6 +88,18 @@ class Plan:
         self._check_profile()
         if self.serves:
             _ = self.served_task
+
+    def _check_start(self) -> None:
+        start, wanted = self.recipe.model.start, self.recipe.model
+        if start is None:
+            return
+        found = read_spec(Path(start))
+        same = found.architecture == wanted.name and not found.changes and len(found.kinds) == len(self.spec.kinds)
+        if not same or settings_of(found.architecture, found.options) != settings_of(wanted.name, wanted.options):
+            raise UsageError(
+                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than "
+                f"the '{wanted.name}' to be trained, or a compressed one: set model.name and model.options as it has."
+            )
 
     def _check_codes(self) -> None:
         if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
@@ -133,8 +146,8 @@ class Plan:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set, opened; its samples are read when they are asked for."""
-        return open_dataset(self.recipe.data.dataset, self.recipe.data.options)
+        """The data set, opened, with the task's paintings; its samples are read when they are asked for."""
+        return dataset_of(self.recipe)
 
     @cached_property
     def environment(self) -> Environment:
@@ -195,9 +208,12 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
+            style = taught_style(recipe.style, spec, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
-            return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
+            return spec.model_copy(
+                update={"input": spec.input.model_copy(update=size), "io": "float32", "style": style}
+            )
         height, width = recipe.input.height, recipe.input.width
         if height is None or width is None:
             first = self.dataset.split(recipe.data.train)[0].image.shape
@@ -209,6 +225,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
+            style=new_style(recipe.style, recipe.model.name, self.dataset),
             input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
         )
 
@@ -267,7 +284,7 @@ class Plan:
     def _feeds(self, task: Task) -> list[Mapping[str, Array]]:
         split = self.dataset.split(self.recipe.data.val)
         indices = spread(len(split), self.recipe.limits.parity_images)
-        return [task.preprocess([split[index].image]) for index in indices]
+        return [task.preprocess([split[index]]) for index in indices]
 
     @cached_property
     def validation(self) -> str:

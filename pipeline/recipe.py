@@ -24,7 +24,7 @@ from visiondeploy.calibration.settings import CalibrationSettings
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.compression.settings import CompressSettings
 from visiondeploy.models.reading import parse_toml, read_toml
-from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, TrainSettings
+from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, StyleSettings, TrainSettings
 from visiondeploy.models.spec import Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.engine import EngineSettings
@@ -53,10 +53,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class ModelSettings(Settings):
-    """The network: its name in the table, its own options, and a checkpoint to take instead of training one."""
+    """The network: its name in the table, its own options, and a checkpoint to take instead of training one.
+
+    `start` is a checkpoint of the same network whose weights training begins with, whatever it was taught.
+    """
 
     name: Name
     checkpoint: Text | None = None
+    start: Text | None = None
     options: dict[str, Option] = Field(default_factory=dict)
 
 
@@ -105,7 +109,8 @@ class LimitSettings(Settings):
     `…_sqnr_db` the smallest signal-to-quantisation-noise ratio of a stage to the one before, in dB, on
     `parity_images` images; `io_agreement` is the smallest share of pixels whose class stays when raw images are put
     into the graph: the runtime and the weights are the same, so that it holds of random ones too. `max_drop` is the
-    largest loss of the metric against PyTorch, in points (of 100).
+    largest loss of the metric against PyTorch, in points (of 100), `max_rise` the largest rise of a metric of which
+    less is better, in percent of PyTorch's. `ssim` is the smallest structural similarity of pictures to PyTorch's own.
     With `strict` the build also fails where a layer does not compute in the precision that was asked for.
     """
 
@@ -117,7 +122,13 @@ class LimitSettings(Settings):
     io_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
     parity_images: Annotated[int, Field(ge=1)] = 4
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
+    max_rise: Annotated[float, Field(ge=0)] = 3.0
+    ssim: Annotated[float, Field(ge=0, le=1)] = 0.95
     strict: bool = False
+
+    def margin(self, *, smaller: bool) -> float:
+        """What may be lost of a metric: percent of the baseline's where smaller is better, else points."""
+        return self.max_rise if smaller else self.max_drop
 
 
 class Recipe(Settings):
@@ -138,6 +149,7 @@ class Recipe(Settings):
     input: InputSettings = InputSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    style: StyleSettings = StyleSettings()
     compress: CompressSettings = CompressSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     qat: QatSettings = QatSettings()
@@ -209,7 +221,7 @@ def resolve(
     if recipe.model.checkpoint is not None:
         training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
         for place, origin in origins.items():
-            if place[0] in training or place[:2] == ("model", "options"):
+            if place[0] in training or place[:2] in {("model", "options"), ("model", "start")}:
                 raise UsageError(
                     f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
                     f"{_short(recipe.model.checkpoint)}: leave one of the two away."

@@ -59,7 +59,6 @@ __all__ = [
     "Step",
     "Store",
     "copy_verified",
-    "default_root",
     "key",
     "sha256_file",
     "tool_versions",
@@ -72,21 +71,6 @@ _ADVICE = "set VISIONDEPLOY_CACHE to another folder"
 # What says that an entry is damaged. Any other error of the system (no permission, no memory, too many open
 # files) says nothing of the entry, and removing it would lose good work.
 _DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EIO, errno.EISDIR, errno.ESTALE})
-
-
-def default_root() -> Path:
-    """$VISIONDEPLOY_CACHE, else $XDG_CACHE_HOME/visiondeploy, else ~/.cache/visiondeploy; nothing is created.
-
-    Raises `ResourceError` where there is no home folder.
-    """
-    try:
-        if chosen := os.environ.get("VISIONDEPLOY_CACHE"):
-            return Path(chosen).expanduser().absolute()
-        shared = Path(os.environ.get("XDG_CACHE_HOME") or ".")
-        # The XDG specification has relative paths ignored.
-        return (shared if shared.is_absolute() else Path.home() / ".cache") / "visiondeploy"
-    except RuntimeError as error:
-        raise ResourceError("no home folder was found for the cache; set VISIONDEPLOY_CACHE to a folder.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ class Walk:
     def _training_step(self) -> Step:
         recipe = self.plan.recipe
         inputs = {"train": self.plan.dataset.digest(recipe.data.train), "validation": self.plan.validation}
+        if recipe.model.start is not None:
+            inputs["start"] = sha256_file(Path(recipe.model.start) / "weights.safetensors")
         settings: dict[str, Any] = {
             "spec": self.plan.spec.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json"),
@@ -124,6 +126,7 @@ class Walk:
         work = self.ledger.training_work(step) if recipe.train.steps else self.ledger.store.work(step.key)
         return train.train(
             self.plan.spec,
+            recipe.model.start,
             self.plan.dataset,
             splits,
             recipe.train,
@@ -260,7 +263,7 @@ class Walk:
             engine = Compiled(backend, precision, made)
             if engine.parity is not None:
                 name = f"parity {backend.name} {self.plan.served.io}"
-                checks.append(gate.classes_check(name, engine.parity, limits.io_agreement))
+                checks.append(gate.served_check(name, engine.parity, limits))
         return engine, checks
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled], wrapped: Mapping[str, Artifact]) -> Compiled:

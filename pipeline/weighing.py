@@ -89,7 +89,7 @@ class Weighing:
         slower = [one for one in made[1:] if one.name in speeds and speeds[one.name][1][1] < 1]
         chosen = [one for one in made if one not in slower][-1]
         record = Compression(
-            metric=self.plan.task.metric,
+            metric=self.plan.task.metrics[0].name,
             backend=self.trial.backend.name if self.trial else None,
             precision=recipe.precision,
             variants=tuple(self._variant(one, by_name.get(one.name), speeds.get(one.name)) for one in made),
@@ -163,7 +163,7 @@ class Weighing:
         return self.ledger.run("picture", step, "report", make, lambda _: "metric over latency")
 
     def _variant(self, one: Made, row: Row | None, speed: Speed | None) -> Variant:
-        metric = self.plan.task.metric
+        metric = self.plan.task.metrics[0].name
         untuned = one.changed.meta.get("metric", {}).get(metric)
         tuned = one.tuned.meta if one.tuned is not one.changed else {}
         history = self.made[0].tuned.meta["history"] if one.tuned is self.made[0].tuned else []

@@ -73,5 +73,5 @@ class Wrapping:
             )
 
         made = self.ledger.run(f"wrap {place.removesuffix('-' + plan.served.io)}", step, kind, make, parity_note)
-        self.ledger.check_classes(f"parity {place}", made, kind)
+        self.ledger.check_served(f"parity {place}", made, kind)
         return made

@@ -20,13 +20,14 @@ from visiondeploy.benchmarks.report import cells
 from visiondeploy.benchmarks.report.schema import Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import VisionDeployError
+from visiondeploy.models.cache import default_root
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS
 from visiondeploy.pipeline.build import build
 from visiondeploy.pipeline.cli.display import Display
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.recipe import Recipe, resolve
 from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure
-from visiondeploy.pipeline.store import Store, default_root, write_atomic
+from visiondeploy.pipeline.store import Store, write_atomic
 from visiondeploy.types import Precision, Realised
 
 DENSE = "dense"

@@ -31,7 +31,7 @@ from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.files import write_atomic
 from visiondeploy.pipeline.recipe import ExportSettings
 from visiondeploy.pipeline.stages.export import export
-from visiondeploy.types import Array, Session
+from visiondeploy.types import Array, Sample, Session
 
 CLASSES = 21
 LIMIT = 1.03
@@ -70,7 +70,7 @@ def exported(case: Case, threads: int, folder: Path) -> dict[str, Array]:
     network.mkdir()
     save_network(new_network(spec, seed=0), network)
     image = np.random.default_rng(0).integers(0, 256, (case.size, case.size, 3)).astype(np.uint8)
-    feeds = task_of(spec).preprocess([image])
+    feeds = task_of(spec).preprocess([Sample("", image, None)])
     export(network, [feeds], ExportSettings(), threads, folder)
     return feeds
 

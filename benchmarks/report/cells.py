@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Literal, TypeVar
 
 from visiondeploy.benchmarks.report.schema import (
@@ -54,6 +55,8 @@ class Column(Generic[Line]):
 def columns(report: Report) -> tuple[Column[Row], ...]:
     """The columns of the report's table, left to right, after that of the names (`NAMES`, `name`)."""
     metrics = dict.fromkeys(plain(row.quality.metric) for row in report.rows if row.quality is not None)
+    more = dict.fromkeys(quality.metric for row in report.rows for quality in row.more)
+    alike = dict.fromkeys(measure for row in report.rows for measure in row.likeness)
     # The baseline's own row is equal to itself, whatever its outputs are.
     compared = [row.agreement.outputs for row in report.rows[1:] if row.agreement is not None]
     has_values = not compared or "values" in compared
@@ -61,12 +64,18 @@ def columns(report: Report) -> tuple[Column[Row], ...]:
     def quality(row: Row) -> Cell:
         return _quality(row.quality, baseline=row is report.baseline)
 
+    def other(row: Row, metric: str) -> Cell:
+        found = next((quality for quality in row.more if quality.metric == metric), None)
+        return _quality(found, baseline=row is report.baseline)
+
     def speedup(row: Row) -> Cell:
         return _speedup(row.speedup, baseline=row is report.baseline)
 
     return (
         Column(Cell("layers", "by type"), "left", _precision),
         Column(Cell(" / ".join(metrics) or "quality", "Δ, 95 % CI"), "left", quality),
+        *(Column(Cell(plain(metric), "Δ, 95 % CI"), "left", partial(other, metric=metric)) for metric in more),
+        *(Column(Cell(plain(measure), "95 % CI"), "left", partial(_likeness, measure=measure)) for measure in alike),
         Column(Cell("agrees", "SQNR" if has_values else ""), "right", _agreement),
         Column(Cell("p50 ms", "p90 / p99"), "right", _latency),
         Column(Cell("speed-up", "95 % CI"), "right", speedup),
@@ -204,8 +213,27 @@ def _quality(quality: Quality | None, *, baseline: bool) -> Cell:
         return Cell(NOTHING)
     if baseline:
         return Cell(f"{quality.value:.4f}", "baseline")
+    if quality.smaller:
+        # A loss has no scale that one knows: what says something is its rise.
+        gain, bounds = quality.gain
+        interval = f"[{_rise(bounds[1])}, {_rise(bounds[0])}]" if bounds else "no interval"
+        return Cell(f"{quality.value:.4f} ({_rise(gain)})", interval)
     interval = f"[{signed(quality.ci95[0])}, {signed(quality.ci95[1])}]" if quality.ci95 else "no interval"
     return Cell(f"{quality.value:.4f} ({signed(quality.delta)})", interval)
+
+
+def _rise(gain: float) -> str:
+    """By how much a loss rose where this was gained, in percent."""
+    return f"{-gain:+.2f} %".replace("-", "−") if gain else "±0.00 %"
+
+
+def _likeness(row: Row, measure: str) -> Cell:
+    found = row.likeness.get(measure)
+    if found is None:
+        return Cell(NOTHING)
+    shown = number if abs(found.value) > 1 else "{:.4f}".format
+    interval = f"[{shown(found.ci95[0])}, {shown(found.ci95[1])}]" if found.ci95 else "no interval"
+    return Cell(shown(found.value), interval)
 
 
 def _agreement(row: Row) -> Cell:

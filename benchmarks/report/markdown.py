@@ -84,16 +84,17 @@ def checks(verdict: Verdict) -> list[str]:
 
 
 def _per_class(report: Report) -> list[str]:
-    """The metric of every class, a column an engine, in percent; nothing where no row has it."""
+    """The metric of every part (class), a column an engine, in percent; nothing where no row has it."""
     rows = [row for row in report.rows if row.quality is not None and row.quality.per_class]
     if not rows:
         return []
     first = rows[0].quality
     names = list(first.per_class) if first is not None else []
+    part = escaped(first.part if first is not None else "")
     lines = [
-        f"## {escaped(first.metric if first is not None else '')} by class, in percent",
+        f"## {escaped(first.metric if first is not None else '')} by {part}, in percent",
         "",
-        _row(["class", *(escaped(row.name) for row in rows)]),
+        _row([part, *(escaped(row.name) for row in rows)]),
         _row([":---", *(["---:"] * len(rows))]),
     ]
     for name in names:

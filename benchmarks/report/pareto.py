@@ -46,6 +46,12 @@ class Point:
     interval: tuple[float, float] | None
     parameters: int | None
     chosen: bool = False
+    smaller: bool = False
+
+    @property
+    def worth(self) -> float:
+        """The metric, or where less of it is better its negative."""
+        return -self.quality if self.smaller else self.quality
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -81,6 +87,8 @@ def points(report: Report) -> tuple[Point, ...]:
 
 def pareto_plot(report: Report) -> Figure:
     """The picture, `WIDTH` by `HEIGHT` pixels: latency (log scale) against the metric, a point for each variant.
+
+    What is better is further up: of a metric of which less is better the scale is turned round.
 
     Error bars are the interval of the difference to the baseline, set upon the baseline's metric. The front is a
     staircase, as between two variants there is none. Raises UsageError as `points` does.
@@ -157,7 +165,7 @@ def _point(row: Row, name: str, parameters: int | None, *, chosen: bool = False)
     quality, latency = row.quality, row.latency_ms
     if row.status is not Status.OK or quality is None or latency is None or latency.p50 is None:
         return None
-    return Point(name, latency.p50, quality.value, _interval(quality), parameters, chosen)
+    return Point(name, latency.p50, quality.value, _interval(quality), parameters, chosen, quality.smaller)
 
 
 def _interval(quality: Quality) -> tuple[float, float] | None:
@@ -196,6 +204,8 @@ def _draw_frame(axes: Axes, report: Report, shown: Sequence[Point]) -> None:
     axes.set_xlabel("latency p50 of one inference, ms (log scale; left is faster)")
     plural = "s" if measured.n > 1 else ""
     axes.set_ylabel(f"{plain(measured.metric)} on {measured.n} image{plural} (up is better)")
+    if measured.smaller:
+        axes.invert_yaxis()
     axes.margins(y=0.16)
     axes.grid(visible=True, color=_EDGE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -228,8 +238,8 @@ def _draw_front(axes: Axes, variants: Sequence[Point]) -> None:
 
 
 def _best(variants: Sequence[Point]) -> list[tuple[float, float]]:
-    places = [(point.milliseconds, point.quality) for point in variants]
-    return [places[index] for index in front(places)]
+    best = [variants[index] for index in front([(point.milliseconds, point.worth) for point in variants])]
+    return [(point.milliseconds, point.quality) for point in best]
 
 
 def _segments(

@@ -90,9 +90,10 @@ class ClassQuality(Part):
 
 
 class Quality(Part):
-    """The task's metric (larger is better) on `n` samples, and its difference to the baseline.
+    """A metric on `n` samples, and its difference to the baseline; larger is better unless `smaller` says otherwise.
 
-    `ci95` is the paired bootstrap interval of `delta`; None where fewer than two samples were seen.
+    `ci95` is the paired bootstrap interval of `delta`; None where fewer than two samples were seen. `per_class` has
+    the metric of what it is made of, which `part` names. One that is not `judged` has no limit.
     """
 
     metric: Text
@@ -102,6 +103,21 @@ class Quality(Part):
     ci95: Interval | None
     n: Annotated[int, Field(ge=1)]
     per_class: dict[str, ClassQuality] = Field(default_factory=dict)
+    part: Text = "class"
+    smaller: bool = False
+    judged: bool = True
+
+    @property
+    def gain(self) -> tuple[float, Interval | None]:
+        """By how much it is better than the baseline, below 0 worse, and the interval of that.
+
+        In points of 100, or where smaller is better in percent of the baseline's value.
+        """
+        if not self.smaller:
+            return self.delta * 100, None if self.ci95 is None else (self.ci95[0] * 100, self.ci95[1] * 100)
+        scale = -100 / self.baseline if self.baseline > 0 else -math.inf
+        value = self.delta * scale if self.delta else 0.0
+        return value, None if self.ci95 is None else (self.ci95[1] * scale, self.ci95[0] * scale)
 
     @model_validator(mode="after")
     def _delta_is_the_difference(self) -> Self:
@@ -158,6 +174,14 @@ class AgreementRow(Part):
             mean_abs=agreement.mean_abs if finite else None,
             samples=agreement.samples,
         )
+
+
+class Likeness(Part):
+    """How alike the outputs are to the baseline's own, on average over `n` samples, with the interval of that."""
+
+    value: float
+    ci95: Interval | None
+    n: Annotated[int, Field(ge=1)]
 
 
 class Latency(Part):
@@ -222,6 +246,9 @@ class Row(Part):
     size_bytes: NonNegativeInt | None = None
     peak_rss_bytes: NonNegativeInt | None = None
     quality: Quality | None = None
+    more: tuple[Quality, ...] = ()
+    """The task's other metrics."""
+    likeness: dict[str, Likeness] = Field(default_factory=dict)
     agreement: AgreementRow | None = None
     latency_ms: Latency | None = None
     speedup: Speedup | None = None
@@ -235,8 +262,8 @@ class Row(Part):
         if self.status is not Status.OK and self.reason is None:
             raise ValueError(f"row '{self.name}' is {self.status.value}: a reason is required")
         if self.status is Status.NOT_RUN:
-            measured = ("peak_rss_bytes", "quality", "agreement", "latency_ms", "speedup")
-            filled = [field for field in measured if getattr(self, field) is not None]
+            measured = ("peak_rss_bytes", "quality", "more", "likeness", "agreement", "latency_ms", "speedup")
+            filled = [field for field in measured if getattr(self, field)]
             if filled:
                 raise ValueError(f"row '{self.name}' was not run, yet it has {', '.join(filled)}")
         return self

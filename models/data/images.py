@@ -6,6 +6,7 @@ and its header must stay within a budget of pixels, so that a small file cannot 
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_PIXELS = 64 * 10**6
 
 # Named, because Pillow would also start Ghostscript for an EPS. JPEG includes MPO, which some telephones write.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+_IMAGE = f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -35,7 +37,14 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     Raises `InputError` for a file that is missing, empty, damaged, of another kind, of 32 bits per channel, or
     of more than `max_pixels`.
     """
-    return _read(path, f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image", max_pixels, _rgb)
+    return _read(path, _IMAGE, max_pixels, _rgb)
+
+
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """As `read_image`, for the bytes of a file that errors are to call `name`."""
+    if not data:
+        raise _empty(name, _IMAGE)
+    return _decode(lambda: io.BytesIO(data), name, _IMAGE, max_pixels, _rgb)
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Array:
@@ -52,8 +61,18 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Array:
 def _read(path: Path, wanted: str, max_pixels: int, convert: Callable[[ImageFile, str], Array]) -> Array:
     shown = repr(str(path))
     _check_file(path, shown, wanted)
+    return _decode(lambda: path.open("rb"), shown, wanted, max_pixels, convert)
+
+
+def _decode(
+    open_file: Callable[[], BinaryIO],
+    shown: str,
+    wanted: str,
+    max_pixels: int,
+    convert: Callable[[ImageFile, str], Array],
+) -> Array:
     try:
-        with path.open("rb") as file, _open(file) as picture:
+        with open_file() as file, _open(file) as picture:
             _check_size(picture, shown, max_pixels)
             return convert(picture, shown)
     except InputError:
@@ -85,7 +104,11 @@ def _check_file(path: Path, shown: str, wanted: str) -> None:
     if not regular:
         raise InputError(f"{shown} is not a regular file, expected {wanted}: check the path.")
     if size == 0:
-        raise InputError(f"{shown} is empty (0 bytes), expected {wanted}: copy the file again or remove it.")
+        raise _empty(shown, wanted)
+
+
+def _empty(shown: str, wanted: str) -> InputError:
+    return InputError(f"{shown} is empty (0 bytes), expected {wanted}: copy the file again or remove it.")
 
 
 def _open(file: BinaryIO) -> ImageFile:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.data.folder import FolderDataset
+from visiondeploy.models.data.pictures import PicturesDataset, PicturesSettings
 from visiondeploy.models.data.synthetic import SyntheticDataset, SyntheticSettings
 from visiondeploy.models.validation import first_problem
 from visiondeploy.types import Dataset, Settings
@@ -48,9 +49,14 @@ def _open_folder(place: str, options: NoOptions) -> Dataset:
     return FolderDataset(Path(place))
 
 
+def _open_pictures(place: str, options: PicturesSettings) -> Dataset:
+    return PicturesDataset(Path(place), options)
+
+
 DATASETS: dict[str, DatasetEntry[Any]] = {
     "synthetic": DatasetEntry(None, "a painted country fair, nothing to download", SyntheticSettings, _open_synthetic),
     "folder": DatasetEntry("PATH", "images/, masks/ and a dataset.toml", NoOptions, _open_folder),
+    "images": DatasetEntry("PATH", "any folder of pictures, for style transfer", PicturesSettings, _open_pictures),
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from visiondeploy.errors import InputError
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.types import Array, Ending, Image, Sample, TensorSpec
+from visiondeploy.types import Array, Ending, Image, Metric, Sample, TensorSpec
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -24,16 +24,18 @@ class Segmentation:
     """The task for networks N×3×H×W → logits N×classes×H×W."""
 
     name = "segmentation"
-    metric = "miou"
+    shown = ("input", "truth")
     inputs: tuple[str, ...] = (INPUT,)
     outputs: tuple[str, ...] = (OUTPUT,)
     ending: Ending | None = None
+    tiled = False
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.spec = spec
         self._palette = np.asarray(spec.palette, dtype=np.uint8)
         self._mean = np.asarray(spec.input.mean, dtype=np.float32)
         self._std = np.asarray(spec.input.std, dtype=np.float32)
+        self.metrics = (Metric("miou", _miou, self._by_class),)
 
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:
@@ -46,11 +48,11 @@ class Segmentation:
         size = self.spec.input
         return (TensorSpec(OUTPUT, "float32", ("batch", len(self.spec.classes), size.height, size.width)),)
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
         """H×W×3 uint8 RGB images of any size to one batch N×3×height×width float32, resized and normalised."""
-        batch = np.empty((len(images), 3, self.spec.input.height, self.spec.input.width), dtype=np.float32)
-        for row, image in zip(batch, images, strict=True):
-            pixels = self.resized(image).astype(np.float32)
+        batch = np.empty((len(samples), 3, self.spec.input.height, self.spec.input.width), dtype=np.float32)
+        for row, sample in zip(batch, samples, strict=True):
+            pixels = self.resized(sample.image).astype(np.float32)
             row[:] = ((pixels / 255.0 - self._mean) / self._std).transpose(2, 0, 1)
         return {INPUT: batch}
 
@@ -74,7 +76,13 @@ class Segmentation:
         result: Array = outputs[OUTPUT].argmax(axis=1)
         return result
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+    def moved(self, sample: Sample) -> Sample | None:
+        """None: each image is judged alone."""
+        return None
+
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
         """Confusion matrices N×classes×(classes + 1) int64, rows the truth, columns the prediction.
 
         The last column counts predictions that are no class, as a class map may hold where a runtime is at fault:
@@ -93,13 +101,11 @@ class Segmentation:
             row[:] = np.bincount(pairs, minlength=classes * columns).reshape(classes, columns)
         return rows
 
-    def value(self, scores: Array) -> float:
-        """mIoU in 0…1 of the confusion matrices taken together; NaN where nothing was labelled."""
-        found = _iou(scores)
-        present = found[~np.isnan(found)]
-        return float(present.mean()) if present.size else float("nan")
+    def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
+        """Nothing: maps of classes are alike where their classes agree."""
+        return {}
 
-    def details(self, scores: Array) -> dict[str, float | None]:
+    def _by_class(self, scores: Array) -> dict[str, float | None]:
         """IoU by class name; None where the class is neither in the truth nor in the prediction."""
         found = _iou(scores)
         return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(self.spec.classes, found, strict=True)}
@@ -111,9 +117,13 @@ class Segmentation:
         there = np.bincount(sample.target.reshape(-1), minlength=256)
         return frozenset(name for name, pixels in zip(self.spec.classes, there, strict=False) if pixels)
 
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array:
+        """The predicted classes of the first item, H×W uint8, brought to the sample's size by nearest neighbour."""
+        return _resize_labels(self.labels(outputs)[0].astype(np.uint8), sample.image.shape[:2])
+
     def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
         """The predicted classes of the first item in the palette's colours, at the sample's size."""
-        predicted = _resize_labels(self.labels(outputs)[0], sample.image.shape[:2])
+        predicted = self.classes(sample, outputs)
         known = predicted < len(self._palette)
         colours: Image = self._palette[np.where(known, predicted, 0)]
         colours[~known] = 0
@@ -127,6 +137,13 @@ class Segmentation:
         colours = self._palette[np.where(ignored, 0, sample.target)]
         colours[ignored] = 0
         return colours
+
+
+def _miou(scores: Array) -> float:
+    """mIoU in 0…1 of the confusion matrices taken together; NaN where nothing was labelled."""
+    found = _iou(scores)
+    present = found[~np.isnan(found)]
+    return float(present.mean()) if present.size else float("nan")
 
 
 def _iou(scores: Array) -> Array:

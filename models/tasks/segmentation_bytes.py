@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from visiondeploy.models.tasks.segmentation import INPUT, OUTPUT, Segmentation
-from visiondeploy.types import Array, Ending, Image, TensorSpec
+from visiondeploy.types import Array, Ending, Sample, TensorSpec
 
 CLASSES = "classes"
 
@@ -28,9 +28,9 @@ class SegmentationBytes(Segmentation):
         """The class map N×height×width uint8."""
         return (TensorSpec(CLASSES, "uint8", ("batch", self.spec.input.height, self.spec.input.width)),)
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
         """H×W×3 uint8 RGB images of any size to one batch N×height×width×3 uint8, resized and nothing else."""
-        return {INPUT: np.stack([self.resized(image) for image in images])}
+        return {INPUT: np.stack([self.resized(sample.image) for sample in samples])}
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The class map N×H×W uint8 of logits N×classes×H×W: the largest, the first of those that are equal."""

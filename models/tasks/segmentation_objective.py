@@ -14,10 +14,10 @@ from torch import Tensor
 
 from visiondeploy.errors import InputError
 from visiondeploy.models.augment import augment, cutmix
-from visiondeploy.models.losses import segmentation_loss
+from visiondeploy.models.losses import distillation_loss, segmentation_loss
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.types import Sample
+from visiondeploy.types import Dataset, Sample
 
 MAX_UNLABELLED = 20
 """Batches at the start of a run, by which a label has to be seen."""
@@ -64,6 +64,14 @@ class SegmentationObjective:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
         return normalised, masks
 
+    def inputs(self, images: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+        """What the network is fed: the images."""
+        return (images,)
+
+    def imitation(self, found: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """How far logits N×classes×H×W are from a teacher's: the divergence of the classes' distributions."""
+        return distillation_loss(found, taught, temperature)
+
     def _look_for_labels(self, masks: Tensor) -> None:
         self._labelled = self._labelled or bool((masks != self.spec.ignore_index).any())
         self._seen += 1
@@ -74,7 +82,14 @@ class SegmentationObjective:
                 f"{self.settings.section}.batch_size higher."
             )
 
-    def loss(self, module: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def loss(self, module: Callable[..., Tensor], images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Scalar terms by name; "loss" is their sum."""
         logits = module(images).float()
         return segmentation_loss(logits, masks, self.spec.ignore_index, self.settings.cross_entropy, self.settings.dice)
+
+
+def objective(
+    spec: NetworkSpec, dataset: Dataset, train: TrainSettings, augment: AugmentSettings, needs_labels: bool
+) -> SegmentationObjective:
+    """The objective for a network, whatever the data set."""
+    return SegmentationObjective(spec, train, augment, needs_labels)

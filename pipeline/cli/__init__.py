@@ -30,7 +30,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compile": ("stages", "compile_", "All stages of `build` but the measurement."),
     "inspect": ("inspect", "command", "Show the layers of a build: shapes, weights, arithmetic, types."),
     "compare": ("compare", "command", "Compare two ONNX files or engines layer by layer, and name where they part."),
+    "predict": ("predict", "command", "Run an engine on images: class maps, or pictures of their own size."),
     "models": ("models", "command", "List networks, recipes, backends and data sets."),
+    "weights": ("weights", "command", "Fetch and list the weights that style and content are compared with."),
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),
 }
 """Module, attribute and one line of help of each command, in the order of the help text."""

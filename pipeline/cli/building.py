@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
     """Build with the stages shown live on stderr."""
+    from visiondeploy.models.cache import default_root
     from visiondeploy.models.launch import launched
     from visiondeploy.pipeline.build import build
     from visiondeploy.pipeline.cli.display import Display
-    from visiondeploy.pipeline.store import Store, default_root
+    from visiondeploy.pipeline.store import Store
 
     if launched().rank > 0:
         _follow(recipe, until)
@@ -35,11 +36,12 @@ def run(recipe: Recipe, out: Path | None, until: Until) -> Built:
 
 def _follow(recipe: Recipe, until: Until) -> NoReturn:
     """One of the other processes that `torchrun` started: train along with the first one, then leave the rest to it."""
+    from visiondeploy.models.cache import default_root
     from visiondeploy.pipeline.compression import compressed
     from visiondeploy.pipeline.events import Silent
     from visiondeploy.pipeline.ledger import Ledger
     from visiondeploy.pipeline.plan import Plan
-    from visiondeploy.pipeline.store import Store, default_root
+    from visiondeploy.pipeline.store import Store
     from visiondeploy.pipeline.walk import Walk
 
     ledger = Ledger(Plan(recipe), Store(default_root()), Silent())

@@ -25,9 +25,10 @@ def command(require: tuple[str, ...]) -> None:
     from rich.table import Table
 
     from visiondeploy.benchmarks.environment import capture, has_fast_half, has_vnni
+    from visiondeploy.models.cache import default_root
     from visiondeploy.pipeline.backends.table import BACKENDS, backend_of
     from visiondeploy.pipeline.recipe import default_threads
-    from visiondeploy.pipeline.store import default_root, tool_versions
+    from visiondeploy.pipeline.store import tool_versions
 
     required = [backend_of(name) for name in require]
     threads = default_threads()
@@ -51,6 +52,7 @@ def command(require: tuple[str, ...]) -> None:
     table.add_row("int8", int8)
     half = "computed in half" if has_fast_half() else "stored in half, computed in fp32: this CPU has no fast half"
     table.add_row("fp16", half)
+    table.add_row("features", _weights())
     try:
         table.add_row("store", escape(_room(default_root())))
     except VisionDeployError as error:
@@ -59,6 +61,20 @@ def command(require: tuple[str, ...]) -> None:
     for backend in required:
         if reason := backend.unavailable() or backend.unrunnable():
             raise BackendUnavailable(f"backend {backend.name}: {reason}.")
+
+
+def _weights() -> str:
+    """The feature networks whose weights are here, and those whose weights can be fetched."""
+    from visiondeploy.models.features import FEATURES, WEIGHTS, Shipped, weights_folder
+
+    try:
+        here = [name for name in FEATURES if (weights_folder(name) / WEIGHTS).is_file()]
+    except (VisionDeployError, OSError):
+        # What is wrong with the cache stands in the store's row.
+        here = []
+    absent = [name for name, entry in FEATURES.items() if name not in here and not isinstance(entry.source, Shipped)]
+    more = f"; `deploy weights fetch` gets {', '.join(absent)}" if absent else ""
+    return f"{', '.join(here) or 'none'}{more}"
 
 
 def _room(root: Path) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from visiondeploy.errors import UsageError
+
 if TYPE_CHECKING:
     from visiondeploy.pipeline.recipe import Recipe
 
@@ -57,6 +59,13 @@ RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
     click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
     click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
+    click.option(
+        "--style",
+        "styles",
+        multiple=True,
+        metavar="PICTURE",
+        help="A painting, for style transfer; may be given again for a network of several styles.",
+    ),
     click.option("--checkpoint", metavar="FOLDER", help="Take this trained network instead of training one."),
     click.option("--size", type=Size(), help="Input size of the network."),
     threads_option,
@@ -169,6 +178,14 @@ def making_settings(given: dict[str, Any]) -> dict[str, object]:
     }
 
 
+def refuse(given: Mapping[str, object], reason: str) -> None:
+    """Raise `UsageError` for the first option that was given; the keys are click's names of them."""
+    for name, value in given.items():
+        if value is not None:
+            options = {each.name: each.opts[0] for each in click.get_current_context().command.params}
+            raise UsageError(f"{options[name]} was given, and {reason}: leave it away.")
+
+
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:
     """The recipe that a command line means: the shared options as click gave them, and fields by dotted key.
 
@@ -180,6 +197,7 @@ def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = Non
     options: dict[str, object] = {
         "data.dataset": shared["dataset"],
         "model.checkpoint": shared["checkpoint"],
+        "style.images": shared["styles"] or None,
         "input.height": height,
         "input.width": width,
         "threads": shared["threads"],

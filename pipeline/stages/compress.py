@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from visiondeploy.models.compression.settings import CompressSettings, Step
     from visiondeploy.models.compression.shapes import LayerShape
     from visiondeploy.models.compression.structure import Cost
-    from visiondeploy.models.training import Objective, Report
+    from visiondeploy.models.training import Report
 
 # 1: greedy allocation on Torch-Pruning's groups; first term of network decoupling; batch norm's statistics anew
 # 2: layers are replaced before channels are removed; no batch of a single image
@@ -85,8 +85,7 @@ def compress(
 
     from visiondeploy.models.checkpoint import Network, load_network, save_network
     from visiondeploy.models.compression import steps
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
-    from visiondeploy.models.tasks.table import task_of
+    from visiondeploy.models.tasks.table import objective_of, task_of
     from visiondeploy.models.training import validate
 
     train.use_threads(threads)
@@ -94,7 +93,7 @@ def compress(
     network = load_network(checkpoint)
     spec, module = network.spec, network.module
     size = (spec.input.height, spec.input.width)
-    objective = SegmentationObjective(spec, finetune, augment)
+    objective = objective_of(spec, dataset, finetune, augment)
     batches = _batches(objective, dataset, splits[0], settings, finetune.batch_size, report)
 
     def loss(module: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
@@ -109,12 +108,13 @@ def compress(
         change = steps.remove_channels(module, size, settings, cost, limit, multiple, batches, loss)
     steps.set_statistics(module, batches)
     task, validation = task_of(spec), dataset.split(splits[1])
-    report(len(batches), len(batches), f"{task.metric} of the changed network")
-    metric = task.value(validate(module, task, validation, finetune.validate_images))
+    metric = task.metrics[0]
+    report(len(batches), len(batches), f"{metric.name} of the changed network")
+    value = metric.value(validate(module, task, validation, finetune.validate_images))
     changes = (*spec.changes, *((change,) if change else ()))
     made = Network(module, spec.model_copy(update={"changes": changes}))
     save_network(made, folder)
-    return _costs(made) | {"steps": spec.trained_steps, "metric": {task.metric: metric}, "changed": _changed(change)}
+    return _costs(made) | {"steps": spec.trained_steps, "metric": {metric.name: value}, "changed": _changed(change)}
 
 
 def tune(
@@ -136,13 +136,13 @@ def tune(
     """
     from visiondeploy.models.checkpoint import Network, load_network, save_network
     from visiondeploy.models.distilled import DistilledObjective
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
+    from visiondeploy.models.tasks.table import objective_of
 
     train.use_threads(threads)
     network = load_network(checkpoint)
     spec = network.spec
     needs_labels = not settings.teach or settings.distil.task_weight > 0
-    objective: Objective = SegmentationObjective(spec, settings, augment, needs_labels=needs_labels)
+    objective = objective_of(spec, dataset, settings, augment, needs_labels=needs_labels)
     if settings.teach:
         objective = DistilledObjective(objective, load_network(teacher).module, settings.distil, network.module)
     trained = train.learn(network, objective, dataset, splits, settings, work, folder, report)

@@ -40,10 +40,9 @@ def export(checkpoint: Path, samples: Feeds, settings: ExportSettings, threads: 
 
     network = load_network(checkpoint)
     task = task_of(network.spec)
-    size = (network.spec.input.height, network.spec.input.width)
-    model = to_onnx(network.module, task, size, settings)
+    model = to_onnx(network.module, task, settings)
     save_onnx(model, folder / "model.onnx")
-    how = to_torchscript(network.module, size, folder / "model.pt")
+    how = to_torchscript(network.module, task, folder / "model.pt")
     with BACKENDS["pytorch"].load(checkpoint, threads) as reference:
         signature = {
             "inputs": [{"name": s.name, "dtype": s.dtype, "shape": s.shape} for s in reference.inputs],
@@ -63,7 +62,7 @@ def export(checkpoint: Path, samples: Feeds, settings: ExportSettings, threads: 
     }
 
 
-def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: ExportSettings) -> onnx.ModelProto:
+def to_onnx(module: nn.Module, task: Task, settings: ExportSettings) -> onnx.ModelProto:
     """The network as ONNX: the batch is free, height and width are too if `settings.dynamic_size`.
 
     Batch norm is folded, constants are folded, dead nodes are dropped, shapes are inferred, kernels lose what only
@@ -74,19 +73,18 @@ def to_onnx(module: nn.Module, task: Task, size: tuple[int, int], settings: Expo
 
     from visiondeploy.calibration.kernels import crop_kernels
 
-    example = torch.zeros(2, 3, *size)
-    axes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
-    if settings.dynamic_size:
-        axes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    size: dict[int, Any] = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC} if settings.dynamic_size else {}
+    examples = _examples(task, batch=2)
     with quiet():
         try:
             program = torch.onnx.export(
                 module.eval(),
-                (example,),
+                examples,
                 dynamo=True,
                 input_names=list(task.inputs),
                 output_names=list(task.outputs),
-                dynamic_shapes=(axes,),
+                dynamic_shapes=tuple({0: batch, **(size if example.ndim == 4 else {})} for example in examples),
                 opset_version=settings.opset,
                 optimize=True,
                 verbose=False,
@@ -131,20 +129,27 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(model, path, save_as_external_data=large, location=f"{path.stem}.data")
 
 
-def to_torchscript(module: nn.Module, size: tuple[int, int], path: Path) -> str:
+def _examples(task: Task, batch: int) -> tuple[Tensor, ...]:
+    """Zeros for each input of the network."""
+    import torch
+
+    shapes = ((batch if axis == "batch" else int(axis) for axis in spec.shape) for spec in task.input_specs)
+    return tuple(torch.zeros(*shape) for shape in shapes)
+
+
+def to_torchscript(module: nn.Module, task: Task, path: Path) -> str:
     """Write the network as TorchScript; returns "script", or "trace" where its Python cannot be compiled.
 
     A traced file has the sizes of its example baked in wherever the network computes with them.
     """
     import torch
 
-    example: Tensor = torch.zeros(1, 3, *size)
     with quiet(), torch.inference_mode():
         try:
             scripted: Any = torch.jit.script(module.eval())
             how = "script"
         except Exception:  # the compiler raises what it likes for Python it does not know
-            scripted = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+            scripted = torch.jit.trace(module.eval(), _examples(task, batch=1), check_trace=False)  # type: ignore[no-untyped-call]
             how = "trace"
         scripted.save(str(path))
     return how

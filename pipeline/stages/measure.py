@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from visiondeploy.benchmarks.accuracy import Compared, compare, quality
+from visiondeploy.benchmarks.accuracy import Compared, compare, likeness, quality
 from visiondeploy.benchmarks.gpus import GpuWatch
 from visiondeploy.benchmarks.latency import LatencyResult
 from visiondeploy.benchmarks.latency import measure as measure_latency
@@ -95,7 +95,7 @@ def measure(
             settings.images,
             progress=lambda done, total: report(done, total, "images: accuracy and agreement"),
         )
-        feeds = task.preprocess([split[0].image])
+        feeds = task.preprocess([split[0]])
         with GpuWatch() as watch:
             latency = _latency(sessions, baseline, feeds, settings, report)
         parts = {name: dict(session.parts()) for name, session in sessions.items() if isinstance(session, Timed)}
@@ -131,9 +131,9 @@ def measure(
 def predictions(
     contenders: Sequence[Contender], spec: NetworkSpec, samples: Sequence[Sample], threads: int
 ) -> list[list[tuple[str, Any]]]:
-    """For each sample its columns of a contact sheet: input, truth, then each contender that loads."""
+    """For each sample its columns of a contact sheet: image, truth, then each contender that loads."""
     task = task_of(spec)
-    rows: list[list[tuple[str, Any]]] = [[("input", s.image), ("truth", task.truth(s))] for s in samples]
+    rows: list[list[tuple[str, Any]]] = [list(zip(task.shown, (s.image, task.truth(s)), strict=True)) for s in samples]
     for contender in contenders:
         try:
             session = _load(contender, threads)
@@ -141,7 +141,7 @@ def predictions(
             continue  # its row in the report says why
         with session:
             for row, sample in zip(rows, samples, strict=True):
-                row.append((contender.name, task.picture(sample, session.infer(task.preprocess([sample.image])))))
+                row.append((contender.name, task.picture(sample, session.infer(task.preprocess([sample])))))
     return rows
 
 
@@ -198,7 +198,11 @@ def _row(
         parameters=contender.parameters,
         size_bytes=contender.size_bytes,
         peak_rss_bytes=memory if isinstance(memory, int) else None,
-        quality=quality(task, reference, scores),
+        quality=quality(task.metrics[0], reference, scores),
+        more=tuple(quality(metric, reference, scores) for metric in task.metrics[1:]),
+        likeness={}
+        if is_baseline
+        else {name: likeness(values) for name, values in compared.likeness[contender.name].items()},
         agreement=AgreementRow(pixels=1.0, exact=True, samples=len(reference), max_abs=0.0, mean_abs=0.0)
         if is_baseline
         else AgreementRow.of(compared.agreements[contender.name]),

@@ -22,8 +22,6 @@ from visiondeploy.types import Outcome, Sample, Split, Task
 VERSION = 1
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy", "pillow")
 
-POINTS = 100.0
-
 
 class Part:
     """Some images of a split, as a split."""
@@ -46,7 +44,7 @@ def mix(
     task: Task,
     judged: Split,
     samples: parity.Feeds,
-    max_drop: float,
+    margin: float,
     scheme: Scheme,
     threads: int,
     folder: Path,
@@ -55,7 +53,8 @@ def mix(
     """Write `model.onnx` and `ranges.json`; return what stage `quantise` recorded in `meta`, brought up to date.
 
     `judged` are the images that the metric is measured on, against the fp32 graph in `source`: the limit holds
-    where the interval of the paired difference lies above −`max_drop` points. `mixed` of the result says what
+    where the interval of the paired difference
+    lies above −`margin` points (percent for a loss). `mixed` of the result says what
     was tried. Raises `InputError` where the metric of `judged` is no number.
     """
     import onnx
@@ -93,9 +92,8 @@ def mix(
                 save_onnx(subject.keeping(layers).model, Path(place) / "model.onnx")
                 with backend.load(Path(place), threads) as candidate:
                     compared = compare(reference, {"int8": candidate}, task, judged)
-            found[layers] = quality(task, compared.reference, compared.scores["int8"])
-            interval = found[layers].ci95 or (-math.inf, math.inf)
-            return non_inferior((interval[0] * POINTS, interval[1] * POINTS), max_drop) is Outcome.PASS
+            found[layers] = quality(task.metrics[0], compared.reference, compared.scores["int8"])
+            return non_inferior(found[layers].gain[1], margin) is Outcome.PASS
 
         few = list(Feeds(task, judged, range(min(LAYERS_FROM, len(judged)))))
         kept = fewest_in_float(subject, judge_of(source, few, threads), holds, tell)
@@ -103,7 +101,7 @@ def mix(
     onnx.checker.check_model(made.model)
     save_onnx(made.model, folder / "model.onnx")
     (folder / RANGES).write_bytes(text)
-    reason = f"kept in float to lose at most {max_drop:g} points"
+    reason = f"kept in float to lose at most {margin:g} {task.metrics[0].unit}"
     left = {
         name: f"{reason} ({kept.alone[name]:.1f} dB alone)" if name in kept.alone else why
         for name, why in made.left_in_float.items()
@@ -124,10 +122,9 @@ def mix(
 
 
 def _said(layers: int, measured: Quality | None, holds: bool) -> dict[str, Any]:
-    """One set as it is recorded; differences of the metric in points."""
+    """One set as it is recorded; differences of the metric in points, or percent for a loss; below 0 is worse."""
     entry: dict[str, Any] = {"in_float": layers, "holds": holds}
     if measured is not None:
-        low, high = measured.ci95 or (None, None)
-        entry |= {"delta": round(measured.delta * POINTS, 3)}
-        entry |= {"ci95": None if low is None or high is None else [round(low * POINTS, 3), round(high * POINTS, 3)]}
+        value, interval = measured.gain
+        entry |= {"delta": round(value, 3), "ci95": interval and [round(bound, 3) for bound in interval]}
     return entry

@@ -41,12 +41,12 @@ def tune(
     from visiondeploy.models.checkpoint import Network, load_network, save_network
     from visiondeploy.models.distilled import DistilledObjective
     from visiondeploy.models.qat import FakeQuantised
-    from visiondeploy.models.tasks.segmentation_objective import SegmentationObjective
+    from visiondeploy.models.tasks.table import objective_of
 
     train.use_threads(threads)
     network = load_network(checkpoint)
     spec = network.spec
-    task_objective = SegmentationObjective(spec, settings, augment, needs_labels=settings.task_weight > 0)
+    task_objective = objective_of(spec, dataset, settings, augment, needs_labels=settings.task_weight > 0)
     # Fake quantisation changes no layer's place: its logits say enough of what it does.
     taught = DistilSettings(temperature=settings.temperature, features=0, affinity=0, task_weight=settings.task_weight)
     objective = DistilledObjective(task_objective, network.module, taught)

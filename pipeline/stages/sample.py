@@ -99,7 +99,7 @@ class Feeds(Sequence[Mapping[str, Array]]):
         return len(self._indices)
 
     def __getitem__(self, place: Any) -> Any:
-        feeds = self._task.preprocess([self._split[self._indices[place]].image])
+        feeds = self._task.preprocess([self._split[self._indices[place]]])
         if self._report is not None:
             self._report(place + 1, len(self))
         return feeds

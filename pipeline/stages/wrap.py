@@ -211,7 +211,22 @@ def _classes(nodes: _Nodes, logits: str, axes: Sequence[Axis], name: str) -> onn
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [batch, height, width])
 
 
-ENDINGS: dict[Ending, Callable[[_Nodes, str, Sequence[Axis], str], onnx.ValueInfoProto]] = {Ending.CLASSES: _classes}
+def _pixels(nodes: _Nodes, picture: str, axes: Sequence[Axis], name: str) -> onnx.ValueInfoProto:
+    """A picture N×3×H×W in 0…1 to its pixels N×H×W×3 uint8, rounded to the nearest."""
+    import onnx
+
+    batch, channels, height, width = axes
+    within = nodes.op("Clip", picture, nodes.constant("0", 0, np.float32), nodes.constant("1", 1, np.float32))
+    levels = nodes.op("Round", nodes.op("Mul", within, nodes.constant("levels", 255, np.float32)))
+    # Floats before they become bytes, since TensorRT moves no bytes.
+    nodes.op("Cast", nodes.op("Transpose", levels, perm=[0, 2, 3, 1]), to=onnx.TensorProto.UINT8, out=name)
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [batch, height, width, channels])
+
+
+ENDINGS: dict[Ending, Callable[[_Nodes, str, Sequence[Axis], str], onnx.ValueInfoProto]] = {
+    Ending.CLASSES: _classes,
+    Ending.PIXELS: _pixels,
+}
 
 
 def _ending(task: Task) -> Ending:

@@ -7,7 +7,7 @@ Arrays are NumPy arrays. Images are H×W×3 uint8 RGB; network inputs are N×C×
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, Self, runtime_checkable
@@ -56,9 +56,11 @@ class Ending(StrEnum):
     """What a graph that takes raw images computes behind its network.
 
     CLASSES: from logits N×classes×H×W the class of each pixel, N×H×W uint8; the first of those that are equal.
+    PIXELS: from a picture N×3×H×W in 0…1 its pixels, N×H×W×3 uint8; what lies outside is cut off.
     """
 
     CLASSES = "classes"
+    PIXELS = "pixels"
 
 
 class Outcome(StrEnum):
@@ -157,11 +159,16 @@ class Timed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its truth. `target` is None where a data set has images only."""
+    """One image with its truth. `target` is None where a data set has images only.
+
+    The truth is a mask, or for style transfer the painting that the image is to look like, which is number `style` of
+    those that the network knows.
+    """
 
     name: str
     image: Image
     target: Array | None
+    style: int = 0
 
 
 class Split(Protocol):
@@ -214,15 +221,34 @@ class Agreement:
     samples: int
 
 
-class Task(Protocol):
-    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure of quality: a number from the rows of statistics of any samples (`Task.score`) taken together.
+
+    Where `smaller` is better it is a loss, whose rise is judged relative to the baseline's; else a loss of the metric
+    is judged in points, of 100. `parts` gives the same for what the metric is made of, None where there is nothing
+    to be judged; `part` is what such a thing is ("class"). One that is not `judged` is told and has no limit.
+    """
+
+    name: str
+    value: Callable[[Array], float]
+    parts: Callable[[Array], dict[str, float | None]]
+    part: str = "class"
+    smaller: bool = False
+    judged: bool = True
 
     @property
-    def name(self) -> str: ...
+    def unit(self) -> str:
+        """What a loss of it is counted in."""
+        return "%" if self.smaller else "points"
+
+
+class Watched(Protocol):
+    """What training needs to know of a task to say how far a network has come."""
 
     @property
-    def metric(self) -> str:
-        """The name of the quality metric, larger is better ("miou")."""
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the rows of statistics of `score` say; the first is what training is watched by."""
         ...
 
     @property
@@ -234,6 +260,29 @@ class Task(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """The names of the network's outputs."""
         ...
+
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        """Samples with images of any size to the network's feeds, one batch."""
+        ...
+
+    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+        ...
+
+    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
+        """The prediction of the first item as a picture."""
+        ...
+
+    def truth(self, sample: Sample) -> Image:
+        """The truth as a picture."""
+        ...
+
+
+class Task(Watched, Protocol):
+    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:
@@ -250,10 +299,6 @@ class Task(Protocol):
         """What follows the network in a graph that takes raw images; None where the graph is the bare network."""
         ...
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
-        """Images of any size to the network's feeds, one batch."""
-        ...
-
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs of the bare network as this task has them: `ending` in NumPy, which defines it."""
         ...
@@ -262,16 +307,21 @@ class Task(Protocol):
         """The outputs whose numbers have a distance that means something; class maps do not."""
         ...
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
-        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+    def moved(self, sample: Sample) -> Sample | None:
+        """The sample as a camera sees it a moment later; None where how steady outputs are is no matter."""
         ...
 
-    def value(self, scores: Array) -> float:
-        """The metric, in 0…1 for mIoU, of the rows of statistics taken together."""
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
+        """As of what is trained. `moved` are the outputs for `moved` of the samples.
+
+        Without them nothing is said of how steady outputs are.
+        """
         ...
 
-    def details(self, scores: Array) -> dict[str, float | None]:
-        """The metric by class; None where no pixel of the class is in the truth or the prediction."""
+    def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
+        """How alike the outputs of two engines are to an eye, by the name of the measure: one number per sample."""
         ...
 
     def labels(self, outputs: Mapping[str, Array]) -> Array | None:
@@ -282,10 +332,19 @@ class Task(Protocol):
         """What a sample shows that others may not, its classes; empty where nothing is known."""
         ...
 
-    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
-        """The prediction as a picture of the sample's size."""
+    @property
+    def tiled(self) -> bool:
+        """Whether the output is a picture of the input's own pixels, which can be made in tiles at any size.
+
+        If not, the network sees the image as a whole, at its own size.
+        """
         ...
 
-    def truth(self, sample: Sample) -> Image:
-        """The truth as a picture of the sample's size."""
+    def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array | None:
+        """The predicted class of each pixel of the first item, H×W uint8 at the sample's size; None without classes."""
+        ...
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """What people call an image and its truth."""
         ...

@@ -80,7 +80,7 @@ class TestQuality:
     def test_goes_into_a_report(self) -> None:
         task = PixelTask()
         found = compare(Threshold(), {"other": Threshold(0.45)}, task, Pixels(20))
-        row = quality(task, found.reference, found.scores["other"])
+        row = quality(task.metrics[0], found.reference, found.scores["other"])
         assert (row.metric, row.baseline, row.n) == ("accuracy", 1.0, 20)
         assert row.delta == row.value - 1
         assert row.ci95 is not None
@@ -90,8 +90,8 @@ class TestQuality:
 
     def test_one_sample_has_no_interval(self) -> None:
         rows = np.array([[3, 4]])
-        assert quality(PixelTask(), rows, rows).ci95 is None
+        assert quality(PixelTask().metrics[0], rows, rows).ci95 is None
 
     def test_no_truth_is_an_input_error(self) -> None:
         with pytest.raises(InputError, match="accuracy of the candidate is nan"), np.errstate(invalid="ignore"):
-            quality(PixelTask(), np.zeros((3, 2)), np.zeros((3, 2)))
+            quality(PixelTask().metrics[0], np.zeros((3, 2)), np.zeros((3, 2)))

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from kit import graphs
 from kit.networks import spec_of
+from kit.photos import photos
 from kit.pixels import PixelTask
 
 from visiondeploy.calibration.observe import observe
@@ -164,8 +165,8 @@ class TestOpenVinoOnSymmetricCodes:
             }
         )
         images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-        raw = [task_of(spec).preprocess([image]) for image in images]
-        bare = [task_of(spec.model_copy(update={"io": "float32"})).preprocess([image]) for image in images]
+        raw = [task_of(spec).preprocess(photos(image)) for image in images]
+        bare = [task_of(spec.model_copy(update={"io": "float32"})).preprocess(photos(image)) for image in images]
         source, engine = tmp_path / "wrapped", tmp_path / "served"
         for folder in (source, engine):
             folder.mkdir()

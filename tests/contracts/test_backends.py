@@ -17,6 +17,7 @@ import pytest
 import torch
 from kit.builds import toy
 from kit.networks import spec_of
+from kit.photos import photos
 
 from visiondeploy.calibration.probe import Probe
 from visiondeploy.errors import BackendUnavailable, InputError, IntegrityError, UsageError
@@ -43,7 +44,7 @@ def artifacts(tmp_path_factory):
     spec = spec_of("unet")
     save_network(new_network(spec, seed=0), network)
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
-    feeds = task_of(spec).preprocess([image])
+    feeds = task_of(spec).preprocess(photos(image))
     export(network, [feeds], ExportSettings(), 1, exported)
     return {"network": network, "torchscript": exported, "onnx": exported}, feeds
 
@@ -301,8 +302,8 @@ def raw(artifacts, tmp_path_factory):
     found = {}
     for kind, source in sources.items():
         found[kind] = tmp_path_factory.mktemp(f"raw-{kind}")
-        wrap(source, kind, spec, [feeds], [task_of(spec).preprocess([images[0]])], 1, found[kind])
-    return found, task_of(spec).preprocess(list(images))
+        wrap(source, kind, spec, [feeds], [task_of(spec).preprocess(photos(images[0]))], 1, found[kind])
+    return found, task_of(spec).preprocess(photos(*images))
 
 
 class TestRawImages:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from kit.networks import spec_of
+from kit.photos import photos
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from visiondeploy.errors import UsageError
@@ -76,7 +77,7 @@ class TestEveryNetwork:
         save_network(network, places["network"])
         task = task_of(network.spec)
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
-        samples = [task.preprocess([image]) for image in images]
+        samples = [task.preprocess(photos(image)) for image in images]
         found = export(places["network"], samples, ExportSettings(), 1, places["onnx"])
         assert all(row["exact"] or row["sqnr_db"] > 60 for row in found["parity"].values())
         with BACKENDS["pytorch"].load(places["network"], 1) as reference:

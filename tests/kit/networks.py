@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from visiondeploy.models.spec import InputSpec, NetworkSpec
+from visiondeploy.models.spec import InputSpec, NetworkSpec, StyleSpec
 from visiondeploy.models.table import NETWORKS
 
-SMALL: dict[str, dict[str, int]] = {"unet": {"base_width": 4, "depth": 2}}
+SMALL: dict[str, dict[str, int]] = {
+    "unet": {"base_width": 4, "depth": 2},
+    "style": {"width": 4, "blocks": 1},
+    "style-multi": {"width": 4, "blocks": 1},
+    "style-adain": {"width": 4},
+}
 """Options that make a network small; a network without an entry is tested as it is."""
+
+STYLE = StyleSpec(names=("waves", "stars"), digests=("0" * 64, "1" * 64), features="mobilenet", weights="", size=64)
 
 
 def spec_of(name: str) -> NetworkSpec:
-    """A network of the table for three classes at 32×48."""
-    return NetworkSpec(
-        architecture=name,
-        options=SMALL.get(name, {}),
-        task=NETWORKS[name].task,
-        classes=("sky", "road", "tree"),
-        palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)),
-        ignore_index=255,
-        input=InputSpec(height=32, width=48),
+    """A network of the table at 32×48, for three classes or in two styles."""
+    task = NETWORKS[name].task
+    if task == "style":
+        kinds: dict[str, object] = {"style": STYLE}
+    else:
+        kinds = {"classes": ("sky", "road", "tree"), "palette": ((0, 0, 0), (1, 1, 1), (2, 2, 2))}
+    return NetworkSpec.model_validate(
+        {
+            "architecture": name,
+            "options": SMALL.get(name, {}),
+            "task": task,
+            "input": InputSpec(height=32, width=48),
+            **kinds,
+        }
     )

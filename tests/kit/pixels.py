@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from visiondeploy.types import Array, Image, Sample, TensorSpec
+from visiondeploy.types import Array, Image, Metric, Sample, TensorSpec
 
 CLASSES = ("road", "tree")
 
@@ -15,25 +15,34 @@ class PixelTask:
     """Segments by brightness; quality is pixel accuracy, from rows (right, pixels)."""
 
     name = "pixels"
-    metric = "accuracy"
+    shown = ("input", "truth")
     inputs = ("image",)
     outputs = ("logits",)
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
-        return {"image": np.stack([image.transpose(2, 0, 1) for image in images]).astype(np.float32) / 255}
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (Metric("accuracy", self._value, lambda scores: {"road": self._value(scores), "tree": None}),)
 
-    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        return {"image": np.stack([sample.image.transpose(2, 0, 1) for sample in samples]).astype(np.float32) / 255}
+
+    def moved(self, sample: Sample) -> Sample | None:
+        return None
+
+    def score(
+        self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
+    ) -> Array:
         found = outputs["logits"].argmax(axis=1)
         return np.array(
             [[np.count_nonzero(mask == sample.target), mask.size] for mask, sample in zip(found, samples, strict=True)]
         )
 
-    def value(self, scores: Array) -> float:
+    def _value(self, scores: Array) -> float:
         right, pixels = scores.sum(axis=0)
         return float(right / pixels)
 
-    def details(self, scores: Array) -> dict[str, float | None]:
-        return {"road": self.value(scores), "tree": None}
+    def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
+        return {}
 
     def values(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return outputs

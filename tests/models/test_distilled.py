@@ -56,7 +56,7 @@ def objective(settings: QatSettings, teacher: nn.Module) -> DistilledObjective:
 def balanced() -> Network:
     """Random weights that give either class to about half of the pixels."""
     network = new_network(SPEC, seed=0)
-    feeds = Segmentation(SPEC).preprocess([Noise()[0].image])
+    feeds = Segmentation(SPEC).preprocess([Noise()[0]])
     with torch.inference_mode():
         network.module.head.bias -= network.module.eval()(torch.from_numpy(feeds["image"])).mean(dim=(0, 2, 3))
     return network
@@ -146,7 +146,7 @@ class TestTraining:
         """Weights of two bits are −1, 0 and 1 times a scale: another network."""
         trained = run(tmp_path, QatSettings(steps=3, batch_size=2), Noise(), weight_bits=2)
         task, fake = Segmentation(SPEC), trained.network.module
-        rounded, plain = (task.value(validate(module, task, Noise())) for module in (fake, fake.network))
+        rounded, plain = (task.metrics[0].value(validate(module, task, Noise())) for module in (fake, fake.network))
         assert trained.history[-1]["miou"] == rounded != plain
 
     def test_a_message_names_the_settings_of_its_own_section(self, tmp_path) -> None:

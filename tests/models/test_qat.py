@@ -64,7 +64,7 @@ class TestAgainstTheGraph:
     def test_it_computes_what_the_graph_does(self, name, bits, observed) -> None:
         """Much nearer to it than either is to the float network: here and there a value is rounded the other way."""
         module, image = trained_like(name), images(1)
-        fp32 = to_onnx(module, Segmentation(spec_of("unet")), SIZE, ExportSettings())
+        fp32 = to_onnx(module, Segmentation(spec_of("unet")), ExportSettings())
         feeds = [{"image": image.numpy()}]
         statistics = observe(fp32, tensors_to_observe(fp32), feeds, threads=1)
         ranges = {tensor: min_max(found, AFFINE_UINT8) for tensor, found in statistics.items()}

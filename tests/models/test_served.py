@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from kit.networks import spec_of
+from kit.photos import photos
 from torch import Tensor, nn
 
 from visiondeploy.models.checkpoint import new_network
@@ -38,18 +39,25 @@ def test_the_network_sees_the_bits_that_preprocessing_makes() -> None:
     image = every_value()
     bare = Kept()
     Served(bare, SPEC.input, Ending.CLASSES)(torch.from_numpy(image))
-    assert np.array_equal(bare.seen.numpy(), task_of(SPEC).preprocess(list(image))["image"])
+    assert np.array_equal(bare.seen.numpy(), task_of(SPEC).preprocess(photos(*image))["image"])
     assert bare.seen.is_contiguous(), "a layout of its own would be faster or slower, and is not what is compared"
 
 
-@pytest.mark.parametrize("ending", Ending)
-def test_an_ending_is_what_the_task_says_it_is(ending) -> None:
-    """Among small integers many are equal."""
-    values = np.random.default_rng(0).integers(0, 3, (2, 5, 16, 16)).astype(np.float32)
+SMALL_INTEGERS = np.random.default_rng(0).integers(0, 3, (2, 5, 16, 16)).astype(np.float32)
+"""Many are equal."""
+AROUND_A_PICTURE = np.random.default_rng(0).uniform(-0.2, 1.2, (2, 3, 16, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "ending", "values"),
+    [("unet", Ending.CLASSES, SMALL_INTEGERS), ("style", Ending.PIXELS, AROUND_A_PICTURE)],
+)
+def test_an_ending_is_what_the_task_says_it_is(architecture, ending, values) -> None:
     found = ENDINGS[ending]()(torch.from_numpy(values))
-    task = task_of(RAW)
+    task = task_of(spec_of(architecture).model_copy(update={"io": "uint8"}))
     assert task.ending is ending
-    (expected,) = task.finish({"logits": values}).values()
+    bare = task_of(spec_of(architecture))
+    (expected,) = task.finish({bare.outputs[0]: values}).values()
     assert (found.numpy().dtype, found.shape) == (expected.dtype, expected.shape)
     assert np.array_equal(found.numpy(), expected)
 

@@ -70,7 +70,7 @@ def run(tmp_path, settings: TrainSettings, stop_at: int | None = None, data: Squ
 def test_it_learns(tmp_path) -> None:
     trained = run(tmp_path, TrainSettings(steps=60, batch_size=6, learning_rate=1e-2))
     task = Segmentation(SPEC)
-    assert task.value(validate(trained.network.module, task, Squares("val", 1))) > 0.9
+    assert task.metrics[0].value(validate(trained.network.module, task, Squares("val", 1))) > 0.9
     assert trained.network.spec.trained_steps == 60
     assert trained.history[-1]["step"] == 60
 

@@ -11,8 +11,9 @@ import pytest
 from kit.stores import META, STEP, WEIGHTS, fill, flip, leftovers, never
 
 from visiondeploy.errors import InputError, ResourceError
+from visiondeploy.models.cache import default_root
 from visiondeploy.pipeline.artifact import DESCRIPTION
-from visiondeploy.pipeline.store import Json, Step, Store, default_root, key, tool_versions
+from visiondeploy.pipeline.store import Json, Step, Store, key, tool_versions
 from visiondeploy.types import Settings
 
 

@@ -20,9 +20,9 @@ def test_options_reach_the_data_set() -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "said"),
     [
-        ("sinthetic", {}, r"no data set 'sinthetic': did you mean 'synthetic'\? Known: folder, synthetic\."),
+        ("sinthetic", {}, r"no data set 'sinthetic': did you mean 'synthetic'\? Known: folder, images, synthetic\."),
         ("", {}, r"no data set '': Known"),
-        ("x" * 300, {}, "Known: folder, synthetic"),
+        ("x" * 300, {}, "Known: folder, images, synthetic"),
         ("folder", {}, "names no place, expected 'folder:PATH'"),
         ("folder:", {}, "names no place, expected 'folder:PATH'"),
         ("synthetic:here", {}, "expected only 'synthetic'"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.photos import photos
 
 from visiondeploy.errors import InputError
 from visiondeploy.models.spec import InputSpec, NetworkSpec
@@ -31,7 +32,7 @@ def sample_of(target: np.ndarray) -> Sample:
 def test_preprocess_normalises_to_channels_first() -> None:
     image = np.zeros((4, 6, 3), np.uint8)
     image[..., 1] = 255
-    feeds = TASK.preprocess([image, image])
+    feeds = TASK.preprocess(photos(image, image))
     assert feeds["image"].shape == (2, 3, 4, 6)
     assert feeds["image"].dtype == np.float32
     assert np.allclose(feeds["image"][0, 0], -1)
@@ -39,36 +40,43 @@ def test_preprocess_normalises_to_channels_first() -> None:
 
 
 def test_preprocess_resizes_what_has_another_size() -> None:
-    assert TASK.preprocess([np.full((40, 60, 3), 255, np.uint8)])["image"].shape == (1, 3, 4, 6)
+    assert TASK.preprocess(photos(np.full((40, 60, 3), 255, np.uint8)))["image"].shape == (1, 3, 4, 6)
 
 
 def test_miou_of_a_worked_example() -> None:
     """Truth a a b b, prediction a b b b: IoU a = 1/2, b = 2/3; c occurs nowhere and is left out."""
     scores = TASK.score(logits_of(np.array([[0, 1, 1, 1]])), [sample_of(np.array([[0, 0, 1, 1]]))])
-    assert TASK.value(scores) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert TASK.details(scores) == {"a": pytest.approx(1 / 2), "b": pytest.approx(2 / 3), "c": None}
+    assert TASK.metrics[0].value(scores) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert TASK.metrics[0].parts(scores) == {"a": pytest.approx(1 / 2), "b": pytest.approx(2 / 3), "c": None}
 
 
 def test_ignored_pixels_do_not_count() -> None:
     scores = TASK.score(logits_of(np.array([[0, 1]])), [sample_of(np.array([[0, 9]]))])
     assert scores.sum() == 1
-    assert TASK.value(scores) == 1.0
+    assert TASK.metrics[0].value(scores) == 1.0
 
 
 def test_a_mask_that_is_all_ignored_has_no_value() -> None:
     scores = TASK.score(logits_of(np.array([[0, 1]])), [sample_of(np.array([[9, 9]]))])
-    assert np.isnan(TASK.value(scores))
+    assert np.isnan(TASK.metrics[0].value(scores))
 
 
 def test_a_prediction_of_another_size_is_brought_to_the_masks() -> None:
     target = np.kron(np.array([[0, 1], [2, 0]]), np.ones((3, 3), int))
     scores = TASK.score(logits_of(np.array([[0, 1], [2, 0]])), [sample_of(target)])
-    assert TASK.value(scores) == 1.0
+    assert TASK.metrics[0].value(scores) == 1.0
 
 
 def test_a_sample_without_a_mask_is_named() -> None:
     with pytest.raises(InputError, match="photo has no mask"):
         TASK.score(logits_of(np.array([[0]])), [Sample("photo", np.zeros((1, 1, 3), np.uint8), None)])
+
+
+def test_classes_come_at_the_size_of_the_image() -> None:
+    sample = Sample("s", np.zeros((4, 6, 3), np.uint8), None)
+    found = TASK.classes(sample, logits_of(np.array([[0, 1, 2], [2, 1, 0]])))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, np.array([[0, 1, 2], [2, 1, 0]]).repeat(2, axis=0).repeat(2, axis=1))
 
 
 def test_pictures_use_the_palette_and_black_for_ignored() -> None:
@@ -84,5 +92,5 @@ def test_the_value_of_all_images_is_that_of_their_sum(rows: list[list[int]], ran
         predicted = np.array([[random.randrange(3) for _ in row]])
         scores.append(TASK.score(logits_of(predicted), [sample_of(np.array([row]))]))
     together = np.concatenate(scores)
-    assert TASK.value(together) == pytest.approx(TASK.value(together.sum(axis=0, keepdims=True)))
-    assert 0 <= TASK.value(together) <= 1
+    assert TASK.metrics[0].value(together) == pytest.approx(TASK.metrics[0].value(together.sum(axis=0, keepdims=True)))
+    assert 0 <= TASK.metrics[0].value(together) <= 1

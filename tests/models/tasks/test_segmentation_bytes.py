@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from kit.photos import photos
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.spec import InputSpec, NetworkSpec
@@ -43,28 +44,28 @@ def test_the_description_says_which_of_the_two_a_network_has() -> None:
 
 
 def test_a_task_that_has_no_such_graphs_is_one_sentence(monkeypatch) -> None:
-    monkeypatch.setitem(table.TASKS, "segmentation", {"float32": Segmentation})
+    monkeypatch.setitem(table.TASKS, "segmentation", table.TaskEntry({"float32": Segmentation}, ""))
     with pytest.raises(UsageError, match=r"segmentation has no graphs with uint8: set export\.io to float32"):
         task_of(SPEC)
 
 
 def test_an_image_of_the_right_size_goes_in_as_it_is() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
-    feeds = TASK.preprocess(list(images))
+    feeds = TASK.preprocess(photos(*images))
     assert feeds["image"].dtype == np.uint8
     assert np.array_equal(feeds["image"], images)
 
 
 def test_one_of_another_size_is_resized_as_for_floats() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 33, 3), dtype=np.uint8)
-    raw, floats = TASK.preprocess([image])["image"], FLOATS.preprocess([image])["image"]
+    raw, floats = TASK.preprocess(photos(image))["image"], FLOATS.preprocess(photos(image))["image"]
     mean, std = (np.array(values, np.float32) for values in (SPEC.input.mean, SPEC.input.std))
     assert np.array_equal(((raw.astype(np.float32) / 255.0 - mean) / std).transpose(0, 3, 1, 2), floats)
 
 
 def test_what_goes_in_and_out_is_what_the_specs_say() -> None:
     for task in (TASK, FLOATS):
-        feeds = task.preprocess([np.zeros((4, 6, 3), np.uint8)])
+        feeds = task.preprocess(photos(np.zeros((4, 6, 3), np.uint8)))
         outputs = task.finish({"logits": np.zeros((1, 3, 4, 6), np.float32)})
         for specs, names, found in (
             (task.input_specs, task.inputs, feeds),
@@ -101,11 +102,11 @@ def test_what_is_no_class_misses_the_true_one_and_no_other(targets: np.ndarray) 
     wrong[:, :, 0] = NONE
     scores = TASK.score({"classes": wrong}, samples_of(targets))
     assert scores.sum() == targets.size
-    for name, found in TASK.details(scores).items():
+    for name, found in TASK.metrics[0].parts(scores).items():
         truth = targets == SPEC.classes.index(name)
         kept = truth[:, :, 1:].sum()
         assert found == (pytest.approx(kept / truth.sum()) if truth.any() else None)
-    assert TASK.value(TASK.score({"classes": right}, samples_of(targets))) == 1
+    assert TASK.metrics[0].value(TASK.score({"classes": right}, samples_of(targets))) == 1
 
 
 def test_what_is_no_class_is_black_in_a_picture() -> None:

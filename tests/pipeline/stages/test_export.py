@@ -28,12 +28,12 @@ def module() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def fixed(module) -> onnx.ModelProto:
-    return to_onnx(module, TASK, SIZE, ExportSettings())
+    return to_onnx(module, TASK, ExportSettings())
 
 
 @pytest.fixture(scope="module")
 def dynamic(module) -> onnx.ModelProto:
-    return to_onnx(module, TASK, SIZE, ExportSettings(dynamic_size=True, opset=18))
+    return to_onnx(module, TASK, ExportSettings(dynamic_size=True, opset=18))
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -82,7 +82,7 @@ class TestOnnx:
 
     def test_the_same_network_gives_the_same_bytes(self, fixed, module, tmp_path) -> None:
         """Keys of all later stages hang on them."""
-        again = to_onnx(module, TASK, SIZE, ExportSettings())
+        again = to_onnx(module, TASK, ExportSettings())
         for name, model in (("one", fixed), ("two", again)):
             save_onnx(model, tmp_path / name)
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -103,7 +103,7 @@ class TestOnnx:
                 return image * 2 if image.sum() > 0 else image
 
         with pytest.raises(InputError, match="the network cannot be exported to ONNX: ") as error:
-            to_onnx(Undecided(), TASK, SIZE, ExportSettings())
+            to_onnx(Undecided(), TASK, ExportSettings())
         assert "\n" not in str(error.value)
         assert capfd.readouterr().out == ""
 
@@ -114,7 +114,7 @@ class TestOnnx:
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 class TestTorchScript:
     def test_a_network_is_scripted(self, module, tmp_path) -> None:
-        assert to_torchscript(module, SIZE, tmp_path / "model.pt") == "script"
+        assert to_torchscript(module, TASK, tmp_path / "model.pt") == "script"
         image = torch.randn(2, 3, 64, 32)
         found = torch.jit.load(str(tmp_path / "model.pt"))(image)
         assert np.allclose(found.detach().numpy(), expected(module, image), atol=1e-5)
@@ -124,6 +124,6 @@ class TestTorchScript:
             def forward(self, image: Tensor) -> Tensor:
                 return {**{"twice": image * 2}}["twice"]
 
-        assert to_torchscript(Unscripted(), SIZE, tmp_path / "model.pt") == "trace"
+        assert to_torchscript(Unscripted(), TASK, tmp_path / "model.pt") == "trace"
         image = torch.randn(1, 3, *SIZE)
         assert torch.equal(torch.jit.load(str(tmp_path / "model.pt"))(image), image * 2)

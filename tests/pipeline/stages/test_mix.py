@@ -64,7 +64,7 @@ def folders(tmp_path):
 def run(folders, max_drop: float):
     fp32, int8, out, meta = folders
     task, split = PixelTask(), Pixels(30)
-    samples = [task.preprocess([split[0].image])]
+    samples = [task.preprocess([split[0]])]
     told: list[str] = []
     judged = Part(split, tuple(range(10, 30)))
     found = mix(

@@ -77,7 +77,7 @@ def run(source, tmp_path):
 
     def call(split=None, settings=None, bits: int = 7, scheme: str = "cpu", ranges: Ranges | None = None):
         task, split = PixelTask(), Pixels(20) if split is None else split
-        samples = [task.preprocess([Pixels(20)[0].image])]
+        samples = [task.preprocess([Pixels(20)[0]])]
         settings = settings or CalibrationSettings(images=6)
 
         def report(done: int, total: int, note: str) -> None:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from kit import graphs
 from kit.networks import spec_of
+from kit.photos import photos
 from onnx import TensorProto, helper, numpy_helper
 
 from visiondeploy.errors import InputError
@@ -37,7 +38,7 @@ def feeds_of(spec: NetworkSpec, count: int = 1, seed: int = 0) -> tuple[dict[str
     """Random images, normalised and raw."""
     images = np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
     bare = spec.model_copy(update={"io": "float32"})
-    return task_of(bare).preprocess(list(images)), task_of(spec).preprocess(list(images))
+    return task_of(bare).preprocess(photos(*images)), task_of(spec).preprocess(photos(*images))
 
 
 def linear(classes: int, free: tuple[int, ...] = (0,), weights: np.ndarray | None = None) -> onnx.ModelProto:
@@ -105,7 +106,7 @@ class TestGraph:
         for number, size in enumerate([(7, 9), (20, 33)]):
             here = {"input": spec.input.model_copy(update={"height": size[0], "width": size[1]})}
             image = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
-            feeds = [task_of(s.model_copy(update=here)).preprocess([image] * 3) for s in (bare, spec)]
+            feeds = [task_of(s.model_copy(update=here)).preprocess(photos(image, image, image)) for s in (bare, spec)]
             before = run(runtime, model, feeds[0], tmp_path / f"bare{number}")
             after = run(runtime, made, feeds[1], tmp_path / f"wrapped{number}")
             assert np.array_equal(after["classes"], task_of(spec).finish(before)["classes"])
@@ -130,8 +131,8 @@ class TestGraph:
         spec = spec_with(graphs.CLASSES)
         spec = spec.model_copy(update={"input": spec.input.model_copy(update={"height": 32, "width": 32})})
         image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        raw = task_of(spec).preprocess([image])
-        normalised = task_of(spec.model_copy(update={"io": "float32"})).preprocess([image])
+        raw = task_of(spec).preprocess(photos(image))
+        normalised = task_of(spec.model_copy(update={"io": "float32"})).preprocess(photos(image))
         fp32 = graphs.unet()
         seen = observe(fp32, tensors_to_observe(fp32), [normalised], threads=1)
         ranges = {name: min_max(found, SCHEMES[scheme].target) for name, found in seen.items()}
@@ -152,7 +153,7 @@ class TestNodes:
         made.graph.output.append(helper.make_tensor_value_info(head.input[0], TensorProto.FLOAT, None))
         image = (np.arange(32 * 48 * 3).reshape(32, 48, 3) // 3 % 256).astype(np.uint8)
         found = run("onnxruntime", made, {"image": image[None]}, tmp_path)[head.input[0]]
-        expected = task_of(spec.model_copy(update={"io": "float32"})).preprocess([image])["image"]
+        expected = task_of(spec.model_copy(update={"io": "float32"})).preprocess(photos(image))["image"]
         assert np.array_equal(found, expected)
 
     def test_those_of_the_network_stay_as_they_are(self) -> None:
