@@ -28,8 +28,8 @@ from onnx import helper
 from visiondeploy.calibration.graph import GraphIndex, attributes, copy_of, rebuild
 from visiondeploy.types import Array
 
-FEW = 4
-"""Channels up to which it pays."""
+FEW = 3
+"""Channels up to which it pays: those of an image."""
 
 LANES = 16
 """Channels that a kernel computes at once."""

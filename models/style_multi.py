@@ -1,6 +1,6 @@
 """Many styles in one network (Dumoulin, Shlens and Kudlur 2017, arXiv:1610.07629): `style` with conditional norms.
 
-All weights are shared but a scale and a shift for each style and channel behind each instance norm: 1,984 numbers a
+All weights are shared but a scale and a shift for each style and channel behind each instance norm: 3,200 numbers a
 style at width 32 and 5 blocks. A second input blends them, and so the styles.
 """
 

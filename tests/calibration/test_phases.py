@@ -23,7 +23,7 @@ def conv(kernel: tuple[int, int], into: int = 8, out: int = 3, size=None, **attr
 @settings(max_examples=25, deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(2, 9)),
-    st.integers(1, 4),
+    st.integers(1, 3),
     st.lists(st.integers(0, 4), min_size=4, max_size=4),
     st.tuples(st.integers(9, 14), st.integers(9, 14)),
     st.booleans(),
@@ -48,11 +48,11 @@ def test_the_block_is_that_with_the_least_work(kernel: int, step: int) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"out": 5},
+        {"out": 4},
         {"kernel": (1, 1)},
         {"strides": [2, 2]},
         {"dilations": [2, 2]},
-        {"out": 4, "group": 2},
+        {"out": 2, "group": 2},
         {"auto_pad": "SAME_UPPER"},
     ],
 )
