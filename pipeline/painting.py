@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from visiondeploy.errors import UsageError
-from visiondeploy.models.data.styled import StyledDataset, read_painting
+from visiondeploy.errors import EnvironmentMismatch, UsageError
+from visiondeploy.models.data.styled import PhotographDataset, StyledDataset, read_painting
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.features import feature_entry, features_digest
 from visiondeploy.models.settings import StyleSettings
@@ -19,13 +19,16 @@ from visiondeploy.types import Dataset
 def dataset_of(recipe: Recipe) -> Dataset:
     """The recipe's data set, for a styled task with its paintings.
 
-    Raises `UsageError` as `open_dataset`, for a styled task without paintings and for paintings with another task.
+    An ONNX file of somebody else needs none, and can be held against one. Raises `UsageError` as `open_dataset`, for a
+    styled task without paintings and for paintings with another task.
     """
     found = open_dataset(recipe.data.dataset, recipe.data.options)
     if not task_entry(recipe.task).styled:
         if recipe.style.images:
             raise UsageError(f"style.images are for style transfer, and the task is {recipe.task}: leave --style away.")
         return found
+    if recipe.model.onnx is not None and not recipe.style.images:
+        return PhotographDataset(found)
     return StyledDataset(found, [read_painting(Path(name), recipe.style.size) for name in recipe.style.images])
 
 
@@ -37,6 +40,30 @@ def style_of(settings: StyleSettings, dataset: StyledDataset) -> StyleSpec:
         digests=tuple(painting.digest for painting in dataset.paintings),
         features=settings.features,
         weights=features_digest(settings.features),
+        size=settings.size,
+    )
+
+
+def held_against(settings: StyleSettings, dataset: Dataset) -> StyleSpec:
+    """What the pictures of somebody else's network are judged by: a painting if there is one, features if these are.
+
+    Raises `UsageError` for several paintings, and for features that are not in the table.
+    """
+    paintings = dataset.paintings if isinstance(dataset, StyledDataset) else ()
+    if len(paintings) > 1:
+        raise UsageError(
+            f"style.images names {len(paintings)} pictures, expected one: the network paints in one style."
+        )
+    feature_entry(settings.features)
+    try:
+        weights = features_digest(settings.features)
+    except EnvironmentMismatch:
+        weights = None
+    return StyleSpec(
+        names=tuple(painting.name for painting in paintings),
+        digests=tuple(painting.digest for painting in paintings),
+        features=settings.features if weights else None,
+        weights=weights,
         size=settings.size,
     )
 

@@ -13,7 +13,7 @@ from visiondeploy.errors import UsageError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.tiles import SHARE, Tiling, tiled
-from visiondeploy.types import Array, Image, Sample, Session, Task
+from visiondeploy.types import Array, Image, Sample, Session, Task, TensorSpec
 
 WHOLE = 2 << 20
 """Pixels of the largest picture that an engine whose size is free sees whole: style networks take about a kilobyte
@@ -56,7 +56,8 @@ def maker_of(session: Session, spec: NetworkSpec, output: Output | None, tile: i
     Raises `UsageError` for what the network has no use for: an `output` where there are no classes, a `tile` where
     the image is seen as a whole, another tile or batch than the engine takes.
     """
-    runner = _Runner(session, task_of(spec), _batch(session, batch))
+    task = task_of(spec)
+    runner = _Runner(session, task, _batch(_images(session, task), batch))
     if not runner.task.tiled:
         if tile is not None:
             raise UsageError(
@@ -66,7 +67,7 @@ def maker_of(session: Session, spec: NetworkSpec, output: Output | None, tile: i
         return ClassMaker(runner, output or Output.COLOURS)
     if output is not None:
         raise UsageError(f"--output is for networks with classes, and {spec.task} paints a picture: leave it away.")
-    size = _fixed_size(session, spec)
+    size = _fixed_size(_images(session, task), spec)
     if size is not None and tile is not None and size != (tile, tile):
         raise UsageError(
             f"--tile {tile} does not fit: the engine takes {size[0]}×{size[1]} alone. Leave it away, or build with "
@@ -85,7 +86,7 @@ class _Runner:
 
     def run(self, task: Task, samples: Sequence[Sample]) -> list[Mapping[str, Array]]:
         """The outputs of each of at most `batch` samples, with a batch axis of one."""
-        fixed = self.session.inputs[0].shape[0]
+        fixed = _images(self.session, self.task).shape[0]
         missing = fixed - len(samples) if isinstance(fixed, int) else 0
         fed = [*samples, *[samples[-1]] * missing]
         outputs = self.session.infer(task.preprocess(fed))
@@ -159,9 +160,14 @@ def _multiple(size: int) -> int:
     return -(-size // MULTIPLE) * MULTIPLE
 
 
-def _batch(session: Session, wanted: int | None) -> int:
+def _images(session: Session, task: Task) -> TensorSpec:
+    """The input that takes the images; that is the first one of a task, and any of a session."""
+    return next((spec for spec in session.inputs if spec.name == task.inputs[0]), session.inputs[0])
+
+
+def _batch(images: TensorSpec, wanted: int | None) -> int:
     """How many images are run at once."""
-    fixed = session.inputs[0].shape[0]
+    fixed = images.shape[0]
     if not isinstance(fixed, int):
         return wanted or 1
     if wanted not in {None, fixed}:
@@ -169,8 +175,7 @@ def _batch(session: Session, wanted: int | None) -> int:
     return fixed
 
 
-def _fixed_size(session: Session, spec: NetworkSpec) -> tuple[int, int] | None:
-    """Height and width of the session's images; None where one is free."""
-    shape = session.inputs[0].shape
-    height, width = shape[1:3] if spec.io == "uint8" else shape[2:4]
+def _fixed_size(images: TensorSpec, spec: NetworkSpec) -> tuple[int, int] | None:
+    """Height and width of a session's images; None where one is free."""
+    height, width = images.shape[1:3] if spec.channels_last else images.shape[2:4]
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None

@@ -265,11 +265,11 @@ class Walk:
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled], wrapped: Mapping[str, Artifact]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
-        backend = BACKENDS[measuring.BASELINE]
+        backend, precision = self.plan.baseline, self.plan.own
         for engine in engines:
-            if engine.backend is backend:
+            if engine.backend is backend and engine.precision is precision:
                 return engine
-        return self._engine(backend, Precision.FP32, network, wrapped.get(backend.name))[0]
+        return self._engine(backend, precision, network, wrapped.get(backend.name))[0]
 
     def _compile(
         self, backend: Backend, source: Artifact, *, served: bool = False, bare: Artifact | None = None
@@ -323,13 +323,14 @@ class Walk:
             "threads": recipe.threads,
             "machine": fingerprint(self.plan.environment),
         }
+        if self.plan.graph is not None:
+            # Of a file the engines do not hang on what it is fed beside images, nor on what its pictures are judged by.
+            settings["spec"] = self.plan.spec.model_dump(mode="json")
         tools = tool_versions(*measuring.TOOLS, *(p for b in BACKENDS.values() for p in b.packages))
         step = Step("measure", measuring.VERSION, inputs, settings, tools)
         contenders = [self.contender(baseline, network)]
         contenders += [
-            self.contender(engine, made_from, recipe.compress.label)
-            for engine in engines
-            if engine.backend.name != measuring.BASELINE
+            self.contender(engine, made_from, recipe.compress.label) for engine in engines if engine is not baseline
         ]
 
         def make(out: Path) -> Mapping[str, Any]:
