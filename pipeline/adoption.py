@@ -121,7 +121,7 @@ def prepared(ledger: Ledger, given: Artifact) -> Artifact:
 
 
 def _blind(graph: GraphSpec) -> Check:
-    """What is to be said of a file whose outputs are the same for all images: nothing that is measured shows anything."""
+    """Of a file whose outputs are the same for all images nothing that is measured shows anything."""
     fed = ", ".join(constant.name for constant in graph.constants) or "it"
     return Check(
         name=f"{graph.file} sees the image",

@@ -236,22 +236,23 @@ def _check_given(recipe: Recipe, origins: Mapping[Keypath, str]) -> None:
         _refuse(
             origins,
             lambda place: place[0] in OF_MODULES or place[:2] in {("model", "options"), ("model", "checkpoint")},
-            f"is for networks that are trained and exported here, and {_short(recipe.model.onnx)} is taken as it is, with "
-            "no weights to train: leave one of the two away.",
+            f"is for networks that are trained and exported here, and {_short(recipe.model.onnx)} is taken as it is, "
+            "with no weights to train: leave one of the two away.",
         )
     if not recipe.compress.steps:
         _refuse(
             origins,
             lambda place: place[0] == "finetune" or (place[0] == "compress" and place[1:] != ("separable",)),
-            "is for compression, and nothing is to be compressed: add --prune, --separable or --budget, or leave it away.",
+            "is for compression, and nothing is to be compressed: add --prune, --separable or --budget, or leave it "
+            "away.",
         )
     if recipe.model.checkpoint is not None:
         training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
         _refuse(
             origins,
             lambda place: place[0] in training or place[:2] == ("model", "options"),
-            f"is for training, but the network comes from the checkpoint {_short(recipe.model.checkpoint)}: leave one of "
-            "the two away.",
+            f"is for training, but the network comes from the checkpoint {_short(recipe.model.checkpoint)}: leave one "
+            "of the two away.",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
-from visiondeploy.errors import GateFailed
+from visiondeploy.errors import GateFailed, InputError
 from visiondeploy.models.launch import launched
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline import gate
@@ -206,7 +206,14 @@ class Walk:
         faults: dict[str, str] = {}
         for backend in self.plan.backends:
             sources = {"network": network, "torchscript": exported, "onnx": ready[backend.name]}
-            engine, checks = self._engine(backend, precision, sources[backend.source], wrapped.get(backend.name))
+            try:
+                engine, checks = self._engine(backend, precision, sources[backend.source], wrapped.get(backend.name))
+            except InputError as error:
+                # Of somebody else's graph it is not said that each runtime knows all operators.
+                if self.plan.graph is None or self.plan.recipe.backend != "auto":
+                    raise
+                faults[backend.name] = str(error).rstrip(".")
+                continue
             wrong = [check for check in checks if check.status is not Outcome.PASS]
             if wrong:
                 faults[backend.name] = "; ".join(f"{c.name}: {c.found}, limit {c.limit}" for c in wrong)

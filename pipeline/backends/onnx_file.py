@@ -92,9 +92,8 @@ class _Types:
         self._constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
         for node in model.graph.node:
             if node.op_type == "Constant":
-                self._constants |= {
-                    node.output[0]: given.t.data_type for given in node.attribute if given.HasField("t")
-                }
+                kinds = [given.t.data_type for given in node.attribute if given.HasField("t")]
+                self._constants |= dict.fromkeys(node.output, kinds[0]) if kinds else {}
         self._makers = {name: node for node in model.graph.node for name in node.output}
         self._declared = self._values(model.graph)
         self._inferred: dict[str, int] | None = None

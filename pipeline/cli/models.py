@@ -18,7 +18,10 @@ def command() -> None:
 
     recipes = available_recipes()
     sections: dict[str, dict[str, str]] = {
-        "networks": {name: f"{entry.summary} ({entry.task})" for name, entry in NETWORKS.items()},
+        "networks": {
+            **{name: f"{entry.summary} ({entry.task})" for name, entry in NETWORKS.items()},
+            "FILE.onnx": "anybody's ONNX file, as it is (--task style)",
+        },
         "recipes": {name: f"deploy build --model {name}" for name in recipes},
         "backends": {name: ", ".join(sorted(backend.precisions)) for name, backend in BACKENDS.items()},
         "data sets": {name: kind.summary for name, kind in DATASETS.items()},
