@@ -55,7 +55,8 @@ def folded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         with quiet():
             if opset < OLDEST:
                 model = onnx.version_converter.convert_version(model, OLDEST)
-            made: onnx.ModelProto = optimizer.optimize(model)
+            # Once makes initializers of constants, which it has to find there to fold a batch norm into them.
+            made: onnx.ModelProto = optimizer.optimize(optimizer.optimize(model))
             made = onnx.shape_inference.infer_shapes(made, data_prop=True)
         onnx.checker.check_model(made)
     except Exception as error:  # whatever the converter and the optimiser raise for a graph that they do not know

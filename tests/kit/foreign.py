@@ -15,6 +15,8 @@ Axis = int | str | None
 
 FAST = (
     "threads=1",
+    "input.height=48",
+    "input.width=64",
     "data.options.size=[48, 64]",
     "data.options.train=8",
     "data.options.val=4",
