@@ -171,4 +171,5 @@ def quality(metric: Metric, baseline: Array, candidate: Array, *, resamples: int
         },
         part=metric.part,
         smaller=metric.smaller,
+        judged=metric.judged,
     )

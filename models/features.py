@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 from visiondeploy.errors import EnvironmentMismatch, InputError, unknown_name
 from visiondeploy.models.cache import default_root
 from visiondeploy.models.reading import open_regular
+from visiondeploy.models.shipped import PRETRAINED
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 WEIGHTS = "weights.safetensors"
-SHIPPED = Path(__file__).resolve().parent / "pretrained"
-"""The folder of weights that come with the project."""
+SHIPPED = PRETRAINED
+"""Where weights lie that come with the project."""
 
 
 class FeatureNet(Protocol):
@@ -170,7 +171,7 @@ def features_digest(name: str) -> str:
             raise missing_here(name) from None
         raise EnvironmentMismatch(
             f"the weights of feature network '{name}' are not here ({path}): run `deploy weights fetch {name}`, or "
-            "take another with --set style.features=mobilenet, which needs none."
+            "take 'mobilenet', whose weights come with visiondeploy."
         ) from None
     except OSError as error:
         raise InputError(

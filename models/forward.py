@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visiondeploy.types import Array, Task
+from visiondeploy.types import Array, Watched
 
 
-def forward(module: nn.Module, task: Task, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def forward(module: nn.Module, task: Watched, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Run `module` without gradients, on the device of its weights. Outputs have the task's names.
 
     Those of any floating type become float32. On the CPU feeds are read where they lie, and outputs are arrays on

@@ -8,7 +8,6 @@ upsampled picture, and adds what could not be seen before.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,11 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional as F
 
-from visiondeploy.errors import InputError, unknown_name
+from visiondeploy.errors import unknown_name
 from visiondeploy.models.features import FeatureNet
 from visiondeploy.models.gatys_loss import GatysLoss
-from visiondeploy.models.gatys_settings import COARSEST_SIDE, SMALLEST_SIDE, GatysSettings
+from visiondeploy.models.gatys_scales import Scale, check_painting, painting_size, scales_of, size_of
+from visiondeploy.models.gatys_settings import GatysSettings
 from visiondeploy.models.resume import read_state, remove_leftovers, write_state
 from visiondeploy.types import Image
 
@@ -34,29 +34,18 @@ Preview = Callable[[Image], None]
 """Called with the picture as it is, whenever the state was saved."""
 
 STATE = "resume.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One step from coarse to fine: the size of the picture, and how many iterations it gets."""
-
-    height: int
-    width: int
-    iterations: int
-
-    @property
-    def work(self) -> int:
-        """What it costs, in pixels times iterations."""
-        return self.height * self.width * self.iterations
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Stylised:
-    """The result, H×W×3, and for each scale the distances at its end; `seconds` with those of interrupted runs."""
+    """The result, H×W×3 uint8, and for each scale its size and the distances at its end.
+
+    `resumed_from` is how many iterations an interrupted run had done.
+    """
 
     picture: Image
     history: list[dict[str, float]]
-    seconds: float
     resumed_from: int
 
 
@@ -67,33 +56,8 @@ class _Progress:
     picture: Tensor
     scale: int = 0
     iteration: int = 0
-    seconds: float = 0.0
     history: tuple[dict[str, float], ...] = ()
     optimizer: Mapping[str, Any] | None = None
-
-
-def scales_of(size: tuple[int, int], settings: GatysSettings) -> tuple[Scale, ...]:
-    """The sizes that a photograph of (height, width) goes through, the coarsest first, with their iterations.
-
-    Raises `InputError` where the photograph is too small, or too long and thin for `settings.size`.
-    """
-    height, width = size
-    if min(size) < SMALLEST_SIDE:
-        raise InputError(f"the photograph is {width}×{height} pixels, expected at least {SMALLEST_SIDE} a side.")
-    finest = _fitted(height, width, settings.size)
-    if min(finest) < SMALLEST_SIDE:
-        raise InputError(
-            f"the photograph is {width}×{height} pixels, and with {settings.size} for the longer side only "
-            f"{min(finest)} are left for the other, expected at least {SMALLEST_SIDE}: choose a larger size or crop it."
-        )
-    sizes = [finest]
-    for step in range(1, settings.scales):
-        coarser = _fitted(height, width, settings.size / 2**step)
-        if min(coarser) >= COARSEST_SIDE:
-            sizes.insert(0, coarser)
-    sizes = sizes[-settings.iterations :]
-    ends = [settings.iterations * index // len(sizes) for index in range(len(sizes) + 1)]
-    return tuple(Scale(*each, ends[index + 1] - ends[index]) for index, each in enumerate(sizes))
 
 
 def stylise(
@@ -104,25 +68,24 @@ def stylise(
     work: Path,
     report: Report,
     preview: Preview,
+    device: torch.device = CPU,
 ) -> Stylised:
     """Bring the style of a painting to a photograph, H×W×3 uint8 both, going on from `work` after an interruption.
 
-    A run that was interrupted and gone on with gives the same bytes as one that was not, on the same number of
-    threads. `work` is kept by the caller between runs, and belongs to these pictures, network and settings.
+    The network is on `device`. On the CPU a run that was interrupted and gone on with gives the same bytes as one that
+    was not, with the same number of threads. `work` is kept by the caller between runs, and belongs to these pictures,
+    network and settings.
 
-    Raises `InputError` where a picture is too small, and `UsageError` for an unknown layer and for weights with which
-    the loss is no number.
+    Raises as `scales_of` and `check_painting`, and `UsageError` for an unknown layer and for weights with which the
+    loss is no number.
     """
-    scales = scales_of((photo.shape[0], photo.shape[1]), settings)
-    if min(painting.shape[:2]) < SMALLEST_SIDE:
-        height, width = painting.shape[:2]
-        raise InputError(f"the painting is {width}×{height} pixels, expected at least {SMALLEST_SIDE} a side.")
+    scales = scales_of(size_of(photo), settings)
+    check_painting(size_of(painting))
     for layer in (*(settings.content_layers or ()), *(settings.style_layers or ())):
         if layer not in net.layers:
             raise unknown_name("layer", layer, net.layers)
     remove_leftovers(work / STATE)
     progress = _load(work / STATE) or _Progress(_first(photo, scales[0], settings))
-    before, began = progress.seconds, time.monotonic()
     resumed_from = sum(scale.iterations for scale in scales[: progress.scale]) + progress.iteration
     total = sum(scale.work for scale in scales)
     for index in range(progress.scale, len(scales)):
@@ -130,12 +93,12 @@ def stylise(
         if index > progress.scale:
             progress.picture = _upsampled(progress.picture, scale)
             progress.scale, progress.iteration, progress.optimizer = index, 0, None
-        picture = progress.picture.clone().requires_grad_()
+        picture = progress.picture.to(device, copy=True).requires_grad_()
         loss = GatysLoss(
             net,
             picture,
-            as_tensor(photo, (scale.height, scale.width)),
-            as_tensor(painting, _painting_size(painting, scale, settings)),
+            as_tensor(photo, (scale.height, scale.width)).to(device),
+            as_tensor(painting, painting_size(size_of(painting), scale, settings)).to(device),
             settings,
         )
         optimizer: Any = _optimizer(picture, settings, progress.optimizer)
@@ -150,7 +113,6 @@ def stylise(
             )
             if iteration % settings.save_every == 0 or iteration == scale.iterations:
                 progress.picture, progress.iteration = picture.detach(), iteration
-                progress.seconds = before + time.monotonic() - began
                 progress.optimizer = optimizer.state_dict()["state"].get(0)
                 if iteration == scale.iterations:
                     # The line search may have looked elsewhere last.
@@ -158,7 +120,7 @@ def stylise(
                     progress.history += ({"height": scale.height, "width": scale.width, **loss.terms},)
                 _save(work / STATE, progress)
                 preview(as_image(picture))
-    return Stylised(as_image(progress.picture), list(progress.history), progress.seconds, resumed_from)
+    return Stylised(as_image(progress.picture), list(progress.history), resumed_from)
 
 
 def as_tensor(image: Image, size: tuple[int, int]) -> Tensor:
@@ -172,19 +134,6 @@ def as_image(picture: Tensor) -> Image:
     """A picture 1×3×H×W float32 in 0…1 to H×W×3 uint8; what lies outside is clipped."""
     pixels = picture.detach().clamp(0.0, 1.0).mul(255.0).round().to("cpu", torch.uint8)
     return np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
-
-
-def _fitted(height: int, width: int, longer: float) -> tuple[int, int]:
-    ratio = longer / max(height, width)
-    return max(1, round(height * ratio)), max(1, round(width * ratio))
-
-
-def _painting_size(painting: Image, scale: Scale, settings: GatysSettings) -> tuple[int, int]:
-    """Never above its own size, where its strokes would only be blurred, and never below what a network can see."""
-    height, width = painting.shape[:2]
-    longer = min(max(height, width), settings.style_size * max(scale.height, scale.width))
-    size = _fitted(height, width, longer)
-    return max(SMALLEST_SIDE, size[0]), max(SMALLEST_SIDE, size[1])
 
 
 def _first(photo: Image, scale: Scale, settings: GatysSettings) -> Tensor:
@@ -227,7 +176,6 @@ def _save(path: Path, progress: _Progress) -> None:
         {
             "scale": progress.scale,
             "iteration": progress.iteration,
-            "seconds": progress.seconds,
             "history": progress.history,
             "numbers": numbers,
             "lengths": lengths,
@@ -241,6 +189,7 @@ def _load(path: Path) -> _Progress | None:
     if state is None:
         return None
     tensors, found = state
+    # Copied to where the allocator puts them: sums of vectors may differ in their last bit with the alignment.
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     optimizer: dict[str, Any] = dict(found["numbers"])
     for name, length in found["lengths"].items():
@@ -254,7 +203,6 @@ def _load(path: Path) -> _Progress | None:
         tensors["picture"],
         found["scale"],
         found["iteration"],
-        found["seconds"],
         tuple(found["history"]),
         optimizer or None,
     )

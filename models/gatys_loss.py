@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from visiondeploy.errors import UsageError
 from visiondeploy.models.features import FeatureNet
 from visiondeploy.models.gatys_settings import GatysSettings
-from visiondeploy.models.perceptual import content_loss, style_grams, style_losses, total_variation
+from visiondeploy.models.perceptual import content_loss, slope, style_grams, style_losses, total_variation
 
 
 class GatysLoss:
@@ -87,11 +87,4 @@ class GatysLoss:
         resized = F.interpolate(painting, size, mode="bilinear", antialias=True, align_corners=False)
         between = ((photo + resized) / 2).requires_grad_()
         content, style = self._distances(between)
-        return _slope(content, between), {layer: _slope(distance, between) for layer, distance in style.items()}
-
-
-def _slope(distance: Tensor, picture: Tensor) -> float:
-    """√P·‖∂√d/∂x‖ of a distance 1 to a picture of P values; 1 where it is 0, and has no slope."""
-    (gradient,) = torch.autograd.grad(distance.sum().sqrt(), picture, retain_graph=True)
-    slope = float(gradient.norm()) * picture.numel() ** 0.5
-    return slope if math.isfinite(slope) and slope > 0 else 1.0
+        return slope(content, between), {layer: slope(distance, between) for layer, distance in style.items()}

@@ -8,12 +8,6 @@ from pydantic import Field, model_validator
 
 from visiondeploy.types import Seed, Settings
 
-SMALLEST_SIDE = 32
-"""Pixels that a photograph and a painting have a side at least: at the deepest layer of VGG these are two positions."""
-
-COARSEST_SIDE = 64
-"""Pixels that the shorter side of a coarse scale has at least; what would be smaller is left out."""
-
 Layers = Annotated[tuple[str, ...], Field(min_length=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -31,10 +25,10 @@ class GatysSettings(Settings):
     how many steps L-BFGS remembers, each of which costs twice the picture in float32.
     """
 
-    features: str = "vgg19"
+    features: Annotated[str, Field(min_length=1)] = "mobilenet"
     content_layers: Layers | None = None
     style_layers: Layers | None = None
-    size: Annotated[int, Field(ge=SMALLEST_SIDE, le=4096)] = 512
+    size: Annotated[int, Field(ge=32, le=4096)] = 512
     scales: Annotated[int, Field(ge=1, le=6)] = 3
     style_size: Annotated[float, Field(gt=0, le=4)] = 1.0
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 400

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from visiondeploy.models.forward import forward
-from visiondeploy.types import Image, Sample, Task
+from visiondeploy.types import Image, Sample, Watched
 
 
 class Monitor:
@@ -36,7 +36,7 @@ class Monitor:
             if self._writer:
                 self._writer.add_scalar(f"{group}/{name}", value, step)
 
-    def pictures(self, step: int, module: nn.Module, task: Task, samples: Sequence[Sample]) -> None:
+    def pictures(self, step: int, module: nn.Module, task: Watched, samples: Sequence[Sample]) -> None:
         """Input, truth and prediction of each sample side by side, and histograms of the first one's feature maps."""
         if not self._writer:
             return

@@ -84,12 +84,13 @@ class StyleSettings(Settings):
     """What a style network paints like: pictures of paintings, one for each style of the network.
 
     `size` is the longer side in pixels that they are brought to: textures are as large as in them then. `features`
-    names the network (`models/features.py`) in whose features style and content are learnt and judged.
+    names the network (`models/features.py`) in whose features style and content are learnt and judged. Of a checkpoint
+    both are what it was taught with unless they are given; else 512 and "mobilenet".
     """
 
     images: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    features: Annotated[str, Field(min_length=1)] = "mobilenet"
-    size: Annotated[int, Field(ge=32, le=4096)] = 512
+    features: Annotated[str, Field(min_length=1)] | None = None
+    size: Annotated[int, Field(ge=32, le=4096)] | None = None
 
 
 class QatSettings(TrainSettings):

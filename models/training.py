@@ -30,7 +30,7 @@ from visiondeploy.models.forward import forward
 from visiondeploy.models.monitor import Monitor
 from visiondeploy.models.resume import Progress, load_resume, remove_leftovers, save_resume
 from visiondeploy.models.settings import TrainSettings
-from visiondeploy.types import Array, Sample, Split, Task
+from visiondeploy.types import Array, Sample, Split, Task, Watched
 
 Report = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a few words ("loss 0.41 miou 0.52")."""
@@ -51,8 +51,18 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedModule:
+    """A trained module, in eval mode on the CPU: the moving average of the weights that were stepped."""
+
+    module: nn.Module
+    history: list[dict[str, float]]
+    seconds: float
+    resumed_from: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained network, in eval mode on the CPU: the moving average of the weights that were stepped."""
+    """A trained network, as `TrainedModule`, with its description."""
 
     network: Network
     history: list[dict[str, float]]
@@ -97,6 +107,24 @@ def train(
     log: Path,
     report: Report,
 ) -> Trained:
+    """Train a network as `train_module` does, and say so in its description."""
+    found = train_module(network.module, task, objective, data, validation, settings, work, log, report)
+    spec = network.spec.model_copy(update={"trained_steps": settings.steps})
+    trained = replace(network, module=found.module, spec=spec)
+    return Trained(trained, found.history, found.seconds, found.resumed_from)
+
+
+def train_module(
+    module: nn.Module,
+    task: Watched,
+    objective: Objective,
+    data: Split,
+    validation: Split,
+    settings: TrainSettings,
+    work: Path,
+    log: Path,
+    report: Report,
+) -> TrainedModule:
     """Train until `settings.steps`, going on from `work` where an earlier run was interrupted.
 
     `work` is kept by the caller between runs; `log` receives TensorBoard events. Raises `InputError`
@@ -105,7 +133,7 @@ def train(
     # What ran before in this process may have had another precision, of which Accelerate keeps one.
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=_mixed_precision(settings), cpu=not torch.cuda.is_available())
-    module: nn.Module = network.module.train()
+    module.train()
     if settings.channels_last:
         module = module.to(memory_format=torch.channels_last)
     optimizer: Any = torch.optim.AdamW(module.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
@@ -156,11 +184,10 @@ def train(
                 save_resume(state, module, average, optimizer, Progress(step, time.monotonic() - began, history))
     accelerator.wait_for_everyone()
     trained = average.module.to("cpu").to(memory_format=torch.contiguous_format).eval()
-    spec = network.spec.model_copy(update={"trained_steps": settings.steps})
-    return Trained(replace(network, module=trained, spec=spec), history, time.monotonic() - began, first)
+    return TrainedModule(trained, history, time.monotonic() - began, first)
 
 
-def validate(module: nn.Module, task: Task, split: Split, limit: int | None = None) -> Array:
+def validate(module: nn.Module, task: Watched, split: Split, limit: int | None = None) -> Array:
     """The task's statistics for the first `limit` samples of a split (all for None), one row each."""
     was_training = module.training
     module.eval()

@@ -24,6 +24,9 @@ class VGG(nn.Module):
     Content and style are in the layers of Gatys et al. 2016. Images are normalised here.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, depth: int, normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
         super().__init__()
         self.content: tuple[str, ...] = ("relu4_2",)

@@ -72,9 +72,10 @@ def adopt(ledger: Ledger, until: Until) -> Artifact:
 
 def _check(recipe: Recipe, path: Path, until: Until) -> None:
     """Raise `UsageError` for what is of networks that are trained here."""
-    if recipe.model.name != ONNX or recipe.model.checkpoint is not None or recipe.model.options:
+    model = recipe.model
+    if model.name != ONNX or model.checkpoint or model.start or model.options:
         raise UsageError(
-            f"model.onnx is a network of its own ({path.name}), and model.name, model.options or model.checkpoint name "
+            f"model.onnx is a network of its own ({path.name}), and model.name, options, checkpoint or start name "
             "another: leave one of the two away."
         )
     if until in _INSTEAD:

@@ -106,6 +106,7 @@ def _hub_file(source: Hub, folder: Path, events: Events) -> Path:
                 done += file.write(chunk)
                 events.progress(done, total, size(done))
     except HTTPError as error:
+        error.close()
         raise _unreached(source, f"the server answered {error.code}") from error
     except (URLError, http.client.HTTPException) as error:
         raise _unreached(source, "there is no network, or no way to the server") from error

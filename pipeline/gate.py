@@ -96,7 +96,7 @@ def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bo
         return [runs, *(_strict_checks(row, limits) if row.realised else [])]
     checks = _agreement_checks(row, limits, trained, compressed)
     if trained and row.quality is not None:
-        checks += [_quality_check(row.name, quality, limits) for quality in (row.quality, *row.more)]
+        checks += [_quality_check(row.name, quality, limits) for quality in (row.quality, *row.more) if quality.judged]
         if not compressed:
             checks += _likeness_checks(row, limits)
     return checks + _strict_checks(row, limits)

@@ -123,7 +123,7 @@ def dataset_of(build: OpenBuild) -> Dataset:
             f"{build.folder} was built on {data.dataset}, a path from where the build was made, and there is no "
             f"{place} in {Path.cwd()}: run the command in the folder that the build was made in."
         )
-    dataset = with_paintings(build.recipe)
+    dataset = with_paintings(build.recipe, build.record.spec.style)
     if dataset.digest(data.val) != build.record.validation:
         raise InputError(
             f"the split '{data.val}' of {data.dataset} has changed since {build.folder} was built: build again."

@@ -82,7 +82,10 @@ class Errand:
 
 
 def encoded(picture: Array, suffix: str, palette: Sequence[tuple[int, int, int]] = ()) -> bytes:
-    """The bytes of a file of that suffix: of H×W×3 uint8 RGB, or of H×W uint8 with a palette, as `Errand.write`."""
+    """The bytes of a file of that suffix: of H×W×3 uint8 RGB, or of H×W uint8 with a palette, as `Errand.write`.
+
+    Raises `UsageError` for a picture that the format does not hold: JPEG ends at 65535 pixels, WebP at 16383.
+    """
     image = Pillow.fromarray(picture)
     if palette:
         # All 256: with fewer Pillow writes fewer bits, which a number that is no class would not fit.
@@ -91,7 +94,13 @@ def encoded(picture: Array, suffix: str, palette: Sequence[tuple[int, int, int]]
         image.putpalette(colours.tobytes())
     buffer = io.BytesIO()
     kind, settings = FORMATS[suffix]
-    image.save(buffer, kind, **settings)
+    try:
+        image.save(buffer, kind, **settings)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"a picture of {image.width}×{image.height} pixels cannot be written as {kind} ({error}): name a file that "
+            f"ends with {PNG}."
+        ) from error
     return buffer.getvalue()
 
 
@@ -103,7 +112,7 @@ def errands(source: str, target: str, *, kind: Kind, existing: Existing) -> tupl
     written.
     """
     place = Path(target)
-    if source != STANDARD and Path(source).is_dir():
+    if source != STANDARD and _is_folder(Path(source)):
         if target == STANDARD:
             raise UsageError(f"{source} is a folder, and stdout takes one picture: name a folder with -o.")
         found = _folder(Path(source), place, kind=kind)
@@ -129,21 +138,22 @@ def _target(source: str, target: str, *, kind: Kind) -> Path | None:
             raise UsageError("stdout is a terminal, and a PNG was to go there: pipe it on, or name a file with -o.")
         return None
     place = Path(target)
-    if place.is_dir():
+    if _is_folder(place):
         if source == STANDARD:
             raise UsageError(f"{target} is a folder, and what comes from stdin has no name: name a file with -o.")
         check_place(place)
         return place / _name(Path(source), kind=kind)
     if place.suffix.lower() not in FORMATS:
         raise UsageError(
-            f"{target} has no suffix that says how to write it: name a file that ends with {_listed(FORMATS)}, or a "
-            "folder that exists."
+            f"{target} does not end as a picture's name: give it one of {_listed(FORMATS)}, or name a folder that "
+            "exists."
         )
     if kind == "numbers" and place.suffix.lower() != PNG:
         raise UsageError(f"{target} cannot hold class numbers unchanged: name a file that ends with {PNG}.")
-    if not place.parent.is_dir():
+    if not _is_folder(place.parent):
         raise UsageError(f"{target} cannot be written, there is no folder {place.parent}: make it first.")
-    check_place(place.parent)
+    # Of a file that is new the folder is tried out, too.
+    check_place(place.parent if os.path.lexists(place) else place)
     return place
 
 
@@ -175,7 +185,7 @@ def _name(source: Path, *, kind: Kind) -> str:
 
 def _permitted(found: tuple[Errand, ...], existing: Existing) -> tuple[Errand, ...]:
     """The errands without those that are done, where files are to be kept. Raises `UsageError`."""
-    sources = {_identity(errand.source): errand.name for errand in found if errand.source and errand.source.exists()}
+    sources = {_identity(errand.source) for errand in found if errand.source and errand.source.exists()}
     there: list[Path] = []
     for target in (errand.target for errand in found if errand.target):
         if not os.path.lexists(target):
@@ -193,6 +203,13 @@ def _permitted(found: tuple[Errand, ...], existing: Existing) -> tuple[Errand, .
         )
     kept = set(there) if existing == "keep" else set()
     return tuple(errand for errand in found if errand.target not in kept)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int]:

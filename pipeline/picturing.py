@@ -12,8 +12,9 @@ import numpy as np
 from visiondeploy.errors import UsageError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
-from visiondeploy.pipeline.tiles import SHARE, Tiling, tiled
-from visiondeploy.types import Array, Image, Sample, Session, Task, TensorSpec
+from visiondeploy.pipeline.tiles import SHARE, Tiling, tiled, to_bytes
+from visiondeploy.pipeline.tone import is_local, shrunk, toned
+from visiondeploy.types import Array, Image, Sample, Session, Task
 
 WHOLE = 2 << 20
 """Pixels of the largest picture that an engine whose size is free sees whole: style networks take about a kilobyte
@@ -50,15 +51,35 @@ class Maker(Protocol):
         ...
 
 
-def maker_of(session: Session, spec: NetworkSpec, output: Output | None, tile: int | None, batch: int | None) -> Maker:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What pictures are to look like, where a network is told: one of its styles by its number, or a painting."""
+
+    style: int = 0
+    painting: Image | None = None
+
+
+AS_TAUGHT = Look()
+"""As the network's first style, or its only one."""
+
+
+def maker_of(
+    session: Session,
+    spec: NetworkSpec,
+    output: Output | None,
+    tile: int | None,
+    batch: int | None,
+    look: Look = AS_TAUGHT,
+) -> Maker:
     """What makes pictures with a session of a network.
 
     Raises `UsageError` for what the network has no use for: an `output` where there are no classes, a `tile` where
     the image is seen as a whole, another tile or batch than the engine takes.
     """
     task = task_of(spec)
-    runner = _Runner(session, task, _batch(_images(session, task), batch))
-    if not runner.task.tiled:
+    shape = next(tensor.shape for tensor in session.inputs if tensor.name == task.inputs[0])
+    runner = _Runner(session, task, shape[0], _batch(shape[0], batch))
+    if not task.tiled:
         if tile is not None:
             raise UsageError(
                 f"--tile is for networks that paint a picture anew, and {spec.task} sees an image as a whole: leave it "
@@ -67,27 +88,28 @@ def maker_of(session: Session, spec: NetworkSpec, output: Output | None, tile: i
         return ClassMaker(runner, output or Output.COLOURS)
     if output is not None:
         raise UsageError(f"--output is for networks with classes, and {spec.task} paints a picture: leave it away.")
-    size = _fixed_size(_images(session, task), spec)
+    height, width = shape[1:3] if spec.channels_last else shape[2:4]
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     if size is not None and tile is not None and size != (tile, tile):
         raise UsageError(
             f"--tile {tile} does not fit: the engine takes {size[0]}×{size[1]} alone. Leave it away, or build with "
             "export.dynamic_size."
         )
-    return TileMaker(runner, spec, size, tile)
+    return TileMaker(runner, spec, size, tile, look)
 
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """A session with its task, which runs `batch` images at once."""
+    """A session with its task, which runs `batch` images at once; `axis` is the first of its input."""
 
     session: Session
     task: Task
+    axis: int | str
     batch: int
 
     def run(self, task: Task, samples: Sequence[Sample]) -> list[Mapping[str, Array]]:
         """The outputs of each of at most `batch` samples, with a batch axis of one."""
-        fixed = _images(self.session, self.task).shape[0]
-        missing = fixed - len(samples) if isinstance(fixed, int) else 0
+        missing = self.axis - len(samples) if isinstance(self.axis, int) else 0
         fed = [*samples, *[samples[-1]] * missing]
         outputs = self.session.infer(task.preprocess(fed))
         return [{name: array[number : number + 1] for name, array in outputs.items()} for number in range(len(samples))]
@@ -120,12 +142,17 @@ class ClassMaker:
 
 
 class TileMaker:
-    """Pictures of the input's own pixels, whole where the engine's size is free, else in tiles."""
+    """Pictures of the input's own pixels, whole where the engine's size is free, else in tiles.
+
+    The tone of several tiles is that of the whole image, where the network looks farther than its surroundings.
+    """
 
     at_once = 1
 
-    def __init__(self, runner: _Runner, spec: NetworkSpec, size: tuple[int, int] | None, tile: int | None) -> None:
-        self._runner, self._spec, self._size, self._tile = runner, spec, size, tile
+    def __init__(
+        self, runner: _Runner, spec: NetworkSpec, size: tuple[int, int] | None, tile: int | None, look: Look
+    ) -> None:
+        self._runner, self._spec, self._size, self._tile, self._look = runner, spec, size, tile, look
 
     def make(self, images: Sequence[Image], progress: Progress) -> list[Array]:
         """A picture of each image, one after the other; `progress` is told of its tiles."""
@@ -140,12 +167,16 @@ class TileMaker:
         )
 
         def transform(tiles: Array) -> Array:
-            samples = [Sample("tile", tile, None) for tile in tiles]
+            samples = [Sample("tile", tile, self._look.painting, self._look.style) for tile in tiles]
             found = self._runner.run(task, samples)
             return np.stack([task.picture(sample, outputs) for sample, outputs in zip(samples, found, strict=True)])
 
         tiling = Tiling(height, width, min(height, width) // SHARE, self._runner.batch)
-        return tiled(transform, image, tiling, progress)
+        picture = tiled(transform, image, tiling, progress)
+        if image.shape[0] <= height and image.shape[1] <= width:
+            return picture
+        whole = shrunk(image, height, width)
+        return picture if is_local(transform, whole) else toned(picture, to_bytes(transform(whole[None])[0]))
 
     def _tile_size(self, height: int, width: int) -> tuple[int, int]:
         """The size in which an image of this size is run: one tile of all of it, where that will do."""
@@ -160,22 +191,10 @@ def _multiple(size: int) -> int:
     return -(-size // MULTIPLE) * MULTIPLE
 
 
-def _images(session: Session, task: Task) -> TensorSpec:
-    """The input that takes the images; that is the first one of a task, and any of a session."""
-    return next((spec for spec in session.inputs if spec.name == task.inputs[0]), session.inputs[0])
-
-
-def _batch(images: TensorSpec, wanted: int | None) -> int:
-    """How many images are run at once."""
-    fixed = images.shape[0]
-    if not isinstance(fixed, int):
+def _batch(axis: int | str, wanted: int | None) -> int:
+    """How many images are run at once by an engine with this first axis."""
+    if not isinstance(axis, int):
         return wanted or 1
-    if wanted not in {None, fixed}:
-        raise UsageError(f"--batch {wanted} does not fit: the engine takes {fixed} at once. Leave it away.")
-    return fixed
-
-
-def _fixed_size(images: TensorSpec, spec: NetworkSpec) -> tuple[int, int] | None:
-    """Height and width of a session's images; None where one is free."""
-    height, width = images.shape[1:3] if spec.channels_last else images.shape[2:4]
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    if wanted not in {None, axis}:
+        raise UsageError(f"--batch {wanted} does not fit: the engine takes {axis} at once. Leave it away.")
+    return axis

@@ -20,14 +20,13 @@ from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
-from visiondeploy.models.data.styled import StyledDataset
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import ONNX, GraphSpec, InputSpec, NetworkSpec
-from visiondeploy.models.table import NETWORKS, check_batch, check_name
+from visiondeploy.models.table import NETWORKS, check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, REFERENCES, backend_of
-from visiondeploy.pipeline.painting import check_paintings, dataset_of, held_against, style_of
+from visiondeploy.pipeline.painting import dataset_of, held_against, new_style, taught_style
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
@@ -66,6 +65,7 @@ class Plan:
             self._check_graph()
         elif self.recipe.model.checkpoint is None:
             self._check_network()
+            self._check_start()
             if self.recipe.train.steps:
                 check_batch(self.recipe.model.name, self.recipe.train.batch_size)
         if self.recipe.calibration.observer != "auto":
@@ -112,8 +112,20 @@ class Plan:
                 raise UsageError(
                     f"backend {backend.name} runs networks of PyTorch, and {name} is an ONNX file: choose another one."
                 )
-        if self.recipe.calibration.mixed and not self.task.metrics:
-            raise UsageError(f"--max-drop needs a metric, and {name} gives no picture to judge: leave it away.")
+        if self.recipe.calibration.mixed and not any(metric.judged for metric in self.task.metrics):
+            raise UsageError(f"--max-drop needs a metric, and of {name} none is judged here: leave it away.")
+
+    def _check_start(self) -> None:
+        start, wanted = self.recipe.model.start, self.recipe.model
+        if start is None:
+            return
+        found = read_spec(Path(start))
+        same = found.architecture == wanted.name and not found.changes and len(found.kinds) == len(self.spec.kinds)
+        if not same or settings_of(found.architecture, found.options) != settings_of(wanted.name, wanted.options):
+            raise UsageError(
+                f"model.start: {start} is a network '{found.architecture}' of other options, classes or styles than "
+                f"the '{wanted.name}' to be trained, or a compressed one: set model.name and model.options as it has."
+            )
 
     def _check_codes(self) -> None:
         if self.recipe.calibration.adaround and self.recipe.precision is Precision.FP8:
@@ -237,11 +249,12 @@ class Plan:
                     f"{self.dataset.name} has {self.dataset.ignore_index}: name its own data set with --dataset, or "
                     "give this one the same ignore_index."
                 )
-            if isinstance(self.dataset, StyledDataset) and spec.style is not None:
-                check_paintings(spec.style, spec.architecture, self.dataset, recipe.model.checkpoint)
+            style = taught_style(recipe.style, spec, self.dataset, recipe.model.checkpoint)
             size = {"height": wanted[0], "width": wanted[1]}
             # A served network is one all the same.
-            return spec.model_copy(update={"input": spec.input.model_copy(update=size), "io": "float32"})
+            return spec.model_copy(
+                update={"input": spec.input.model_copy(update=size), "io": "float32", "style": style}
+            )
         if recipe.model.onnx is not None and self.graph is None:
             raise RuntimeError("an ONNX file is adopted before anything is known of it")
         height, width = recipe.input.height, recipe.input.width
@@ -259,7 +272,7 @@ class Plan:
             classes=self.dataset.classes,
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
-            style=style_of(recipe.style, self.dataset) if isinstance(self.dataset, StyledDataset) else None,
+            style=new_style(recipe.style, recipe.model.name, self.dataset),
             input=size_of,
         )
 

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from visiondeploy.errors import InputError, UsageError, unknown_name
+from visiondeploy.models.checkpoint import read_spec
+from visiondeploy.models.data.styled import read_painting
+from visiondeploy.models.shipped import shipped_networks
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.models.table import NETWORKS
+from visiondeploy.models.tasks.style import STYLE
 from visiondeploy.models.tasks.table import task_of
+from visiondeploy.pipeline.backends.pytorch import load_any_size
+from visiondeploy.pipeline.backends.table import REFERENCES
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.opening import RUNS_ONNX, Place, find_places
 from visiondeploy.pipeline.picture_files import Errand, Existing, Kind, errands
-from visiondeploy.pipeline.picturing import Maker, Output, maker_of
-from visiondeploy.types import Image
+from visiondeploy.pipeline.picturing import AS_TAUGHT, Look, Maker, Output, maker_of
+from visiondeploy.pipeline.recipe import default_threads
+from visiondeploy.types import Image, Precision, Session
 
 # 1: build, engine, backend, precision, threads, pictures: input, output, height, width, milliseconds, error
 SCHEMA = "visiondeploy.prediction/1"
+
+RUNS_SHIPPED = REFERENCES["network"]
+"""What runs a network that comes with the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,92 @@ class Predictions:
             raise InputError(f"{len(broken)} of {len(self.pictures)} images were left out; the first: {broken[0]}")
 
 
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """Something that makes outputs: what it is, what is known of its network, and how it is checked and loaded."""
+
+    build: str
+    name: str
+    spec: NetworkSpec
+    backend: str
+    precision: str | None
+    threads: int
+    verify: Callable[[], None]
+    load: Callable[[int], Session]
+
+    @classmethod
+    def of(cls, place: Place) -> Self:
+        """An engine, or an ONNX file, of a build."""
+        backend = place.backend
+        return cls(
+            build=str(place.build.folder),
+            name=place.name,
+            spec=place.spec,
+            backend=backend.name,
+            precision=place.engine.precision if place.engine else None,
+            threads=place.build.recipe.threads,
+            verify=place.verify,
+            load=lambda threads: backend.load(place.folder, threads),
+        )
+
+    @classmethod
+    def shipped(cls, name: str, folder: Path) -> Self:
+        """A network that comes with the project, in PyTorch, for images of any size."""
+        return cls(
+            build=name,
+            name=name,
+            spec=read_spec(folder),
+            backend=RUNS_SHIPPED,
+            precision=Precision.FP32,
+            threads=default_threads(),
+            verify=lambda: None,
+            load=lambda threads: load_any_size(folder, threads),
+        )
+
+
+def runnable_at(build: Path, backend: str | None) -> Runnable:
+    """The network that comes with the project under this name, unless there is such a folder; else as `engine_at`.
+
+    Raises `UsageError` for a name that is neither.
+    """
+    shipped = shipped_networks()
+    if build.exists() or len(build.parts) > 1:
+        return Runnable.of(engine_at(build, backend))
+    if str(build) not in shipped:
+        raise unknown_name("build's folder, or network that comes with the project,", str(build), shipped)
+    if backend not in {None, RUNS_SHIPPED}:
+        raise UsageError(
+            f"{build} comes with the project and runs in {RUNS_SHIPPED}: leave --backend away, or build it with "
+            f"--checkpoint {shipped[str(build)]}."
+        )
+    return Runnable.shipped(str(build), shipped[str(build)])
+
+
+def look_of(spec: NetworkSpec, style: str | None) -> Look:
+    """What `style` asks of a network: the name of one of its styles, or the picture of a painting.
+
+    Raises `UsageError` for a network that is not told its style, and for one that is told and `style` None;
+    `InputError` for a picture that cannot be read.
+    """
+    known = NETWORKS.get(spec.architecture)
+    second = None if known is None else known.second
+    if spec.style is None or second is None:
+        if style is not None:
+            raise UsageError(
+                f"--style is for networks that are told a style, and {spec.architecture} is not: leave it away."
+            )
+        return AS_TAUGHT
+    if second == STYLE:
+        if style is None:
+            raise UsageError(f"{spec.architecture} paints like any picture: name one with --style.")
+        return Look(painting=read_painting(Path(style), spec.style.size).image)
+    if style is None:
+        return AS_TAUGHT
+    if style not in spec.style.names:
+        raise unknown_name("style of the network", style, spec.style.names)
+    return Look(style=spec.style.names.index(style))
+
+
 def predict(
     build: Path,
     source: str,
@@ -68,35 +166,36 @@ def predict(
     tile: int | None,
     batch: int | None,
     threads: int | None,
+    style: str | None,
     existing: Existing,
     events: Events,
 ) -> Predictions:
     """Make the picture of an image, of all in a folder, or of the one on stdin ("-"), as files or on stdout ("-").
 
     Every file of the engine is checked against its digest before a runtime sees it. An image that cannot be read is
-    told to `events` and left out; `Predictions.complain` raises for it. Raises as `engine_at` and `errands`, and
+    told to `events` and left out; `Predictions.complain` raises for it. Raises as `runnable_at` and `errands`, and
     `UsageError` for an `output` or a `tile` that the network has no use for, `IntegrityError` where a file of the
     engine was changed, `ResourceError` where a picture cannot be written.
     """
-    place = engine_at(build, backend)
-    found = errands(source, target, kind=_kind(place, output), existing=existing)
-    place.verify()
-    runs = place.backend
-    threads = threads or place.build.recipe.threads
+    runs = runnable_at(build, backend)
+    found = errands(source, target, kind=_kind(runs.spec, output), existing=existing)
+    look = look_of(runs.spec, style)
+    runs.verify()
+    threads = threads or runs.threads
     events.start("predict")
     began = time.monotonic()
     done: list[Predicted] = []
-    with runs.load(place.folder, threads) as session:
-        maker = maker_of(session, place.spec, output, tile, batch)
+    with runs.load(threads) as session:
+        maker = maker_of(session, runs.spec, output, tile, batch, look)
         for group in _groups(found, maker.at_once):
-            done += _make(group, maker, place.spec, events, len(done), len(found))
+            done += _make(group, maker, runs.spec, events, len(done), len(found))
     made = sum(picture.output is not None for picture in done)
     events.end("predict", time.monotonic() - began, False, f"{made} picture{'' if made == 1 else 's'}")
     return Predictions(
-        build=str(place.build.folder),
-        engine=place.name,
-        backend=runs.name,
-        precision=place.engine.precision if place.engine else None,
+        build=runs.build,
+        engine=runs.name,
+        backend=runs.backend,
+        precision=runs.precision,
         threads=threads,
         pictures=tuple(done),
     )
@@ -128,8 +227,8 @@ def engine_at(path: Path, backend: str | None) -> Place:
     return engines[wanted]
 
 
-def _kind(place: Place, output: Output | None) -> Kind:
-    if task_of(place.spec).tiled or output is Output.OVERLAY:
+def _kind(spec: NetworkSpec, output: Output | None) -> Kind:
+    if task_of(spec).tiled or output is Output.OVERLAY:
         return "picture"
     return "numbers" if output is Output.CLASSES else "colours"
 

@@ -53,6 +53,8 @@ Name = Annotated[str, AfterValidator(_plain_name)]
 OF_MODULES = frozenset({"train", "augment", "compress", "finetune", "qat", "export"})
 """Sections that say what becomes of a PyTorch module."""
 
+OF_WEIGHTS = frozenset({("model", "options"), ("model", "checkpoint"), ("model", "start")})
+
 OF_FILES: dict[str, Any] = {"calibration": {"images": 16}, "bench": {"images": 32, "latency": {"seconds": 20}}}
 """The recipe of an ONNX file that `--model` names."""
 Text = Annotated[str, Field(min_length=1)]
@@ -62,13 +64,17 @@ Positive = Annotated[float, Field(gt=0)]
 class ModelSettings(Settings):
     """The network: its name in the table, its own options, and a checkpoint to take instead of training one.
 
-    Or `onnx`, an ONNX file of somebody else, which is taken as it is; its name is "onnx". `feeds` has what its inputs
-    beside the image are fed, a number for all elements or each of them in C order, and `black_white` what is black and
-    what white in the picture that it gives; without it an image says which of 0 … 1, −1 … 1 and 0 … 255.
+    `start` is a checkpoint of the same network whose weights training begins with, whatever it was taught.
+
+    Instead of both there may be `onnx`, an ONNX file of somebody else, which is taken as it is; its name is "onnx".
+    `feeds` has what its inputs beside the image are fed, a number for all elements or each of them in C order, and
+    `black_white` what is black and what white in the picture that it gives; without it an image says which of 0 … 1,
+    −1 … 1 and 0 … 255.
     """
 
     name: Name
     checkpoint: Text | None = None
+    start: Text | None = None
     options: dict[str, Option] = Field(default_factory=dict)
     onnx: Text | None = None
     feeds: dict[str, float | tuple[float, ...]] = Field(default_factory=dict)
@@ -235,7 +241,7 @@ def _check_given(recipe: Recipe, origins: Mapping[Keypath, str]) -> None:
     if recipe.model.onnx is not None:
         _refuse(
             origins,
-            lambda place: place[0] in OF_MODULES or place[:2] in {("model", "options"), ("model", "checkpoint")},
+            lambda place: place[0] in OF_MODULES or place[:2] in OF_WEIGHTS,
             f"is for networks that are trained and exported here, and {_short(recipe.model.onnx)} is taken as it is, "
             "with no weights to train: leave one of the two away.",
         )
@@ -250,7 +256,7 @@ def _check_given(recipe: Recipe, origins: Mapping[Keypath, str]) -> None:
         training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
         _refuse(
             origins,
-            lambda place: place[0] in training or place[:2] == ("model", "options"),
+            lambda place: place[0] in training or place[:2] in {("model", "options"), ("model", "start")},
             f"is for training, but the network comes from the checkpoint {_short(recipe.model.checkpoint)}: leave one "
             "of the two away.",
         )

@@ -5,10 +5,8 @@ pixels. In the middle of what two share, over o/2 pixels, one fades into the oth
 of all tiles add up to one everywhere. The outermost o/4 pixels of a tile are therefore not used, unless they are the
 picture's own edge: whatever looks no farther than o/4 pixels gives the very pixels that it gives of the whole picture.
 
-A network with instance norm looks as far as its tile reaches, because mean and variance are those of the tile: in a
-tile of sky alone the sky gets the contrast that the whole picture would have. Its tiles differ in colour and contrast,
-which the blending turns into a gradient; nothing here makes them equal. Large tiles with a large overlap differ less,
-and a graph whose size is free (`export.dynamic_size`) needs none. With batch norm there is no such difference.
+A network with instance norm looks as far as its tile reaches: its tiles differ in colour and contrast, which the
+blending turns into gradients. `tone.py` is for those.
 """
 
 from __future__ import annotations

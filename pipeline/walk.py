@@ -109,6 +109,8 @@ class Walk:
     def _training_step(self) -> Step:
         recipe = self.plan.recipe
         inputs = {"train": self.plan.dataset.digest(recipe.data.train), "validation": self.plan.validation}
+        if recipe.model.start is not None:
+            inputs["start"] = sha256_file(Path(recipe.model.start) / "weights.safetensors")
         settings: dict[str, Any] = {
             "spec": self.plan.spec.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json"),
@@ -124,6 +126,7 @@ class Walk:
         work = self.ledger.training_work(step) if recipe.train.steps else self.ledger.store.work(step.key)
         return train.train(
             self.plan.spec,
+            recipe.model.start,
             self.plan.dataset,
             splits,
             recipe.train,

@@ -95,7 +95,7 @@ class Quality(Part):
     """A metric on `n` samples, and its difference to the baseline; larger is better unless `smaller` says otherwise.
 
     `ci95` is the paired bootstrap interval of `delta`; None where fewer than two samples were seen. `per_class` has
-    the metric of what it is made of, which `part` names.
+    the metric of what it is made of, which `part` names. One that is not `judged` has no limit.
     """
 
     metric: Text
@@ -107,6 +107,7 @@ class Quality(Part):
     per_class: dict[str, ClassQuality] = Field(default_factory=dict)
     part: Text = "class"
     smaller: bool = False
+    judged: bool = True
 
     @property
     def gain(self) -> tuple[float, Interval | None]:

@@ -33,7 +33,7 @@ STYLE = "style"
 PAN = (3, 6)
 """Pixels, down and right, that a photograph is moved by: no multiple of the strides of a network."""
 BORDER = 16
-"""Pixels at the edges of a picture, fewer of a small one, in which two frames are not compared: what is there differs."""
+"""Pixels at the edges of a picture, fewer of a small one, in which two frames are not compared."""
 
 LARGEST_PSNR = 100.0
 """Decibels, for pictures that are equal: a mean over images with infinity in it says nothing."""
@@ -62,7 +62,7 @@ class Style:
         self.metrics: tuple[Metric, ...] = (
             Metric("style_loss", _style_loss, self._by_layer, "layer", smaller=True),
             Metric("content_loss", _content_loss, lambda _: {}, "layer", smaller=True),
-            Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True),
+            Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True, judged=False),
         )
         self._mean = np.asarray(spec.input.mean, dtype=np.float32)
         self._std = np.asarray(spec.input.std, dtype=np.float32)

@@ -6,7 +6,7 @@ total variation. Kept apart from `style.py`, which judges engines and must impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +17,15 @@ from torch.nn import functional as F
 from visiondeploy.errors import UsageError
 from visiondeploy.models.augment import augment
 from visiondeploy.models.data.styled import Painting, StyledDataset
-from visiondeploy.models.perceptual import content_loss, style_grams, style_loss, total_variation
+from visiondeploy.models.features import FeatureNet
+from visiondeploy.models.perceptual import content_loss, slope, style_grams, style_losses, total_variation
 from visiondeploy.models.settings import AugmentSettings, TrainSettings
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.style import STYLE, WEIGHTS, Style, as_tensor
 from visiondeploy.types import Dataset, Sample
+
+SMALLEST = 1e-4
+"""Of a distance, below which its root pulls no more."""
 
 
 class StyleObjective:
@@ -45,6 +49,7 @@ class StyleObjective:
         found = [style_grams(net, picture, net.style) for picture in pictures]
         self._grams = {layer: torch.cat([gram[layer] for gram in found]) for layer in net.style}
         self._paintings = [self._normalise(_cut(picture, self.size)) for picture in pictures]
+        self._pull = _pulls(net, pictures[0], found[0])
 
     def item(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
         """One augmented crop 3×H×W uint8 and the number of its painting; the same for the same sample and seed."""
@@ -85,9 +90,10 @@ class StyleObjective:
             wanted = net(photographs, net.content)
         found = net(made, (*net.content, *net.style))
         grams = {layer: gram.to(images.device)[styles] for layer, gram in self._grams.items()}
+        style = [self._pull[layer] * _root(loss) for layer, loss in style_losses(found, grams).items()]
         terms = {
-            "content": weights.content * content_loss(found, wanted).mean(),
-            "style": weights.style * style_loss(found, grams).mean(),
+            "content": weights.content * _root(content_loss(found, wanted)).mean(),
+            "style": weights.style * torch.stack(style).mean(),
             "variation": weights.variation * total_variation(made).mean(),
         }
         loss = torch.stack(list(terms.values())).sum()
@@ -109,6 +115,27 @@ def _cut(picture: Tensor, size: tuple[int, int]) -> Tensor:
     scaled = F.interpolate(picture, covering, mode="bilinear", antialias=True)
     top, left = ((extent - want) // 2 for extent, want in zip(covering, size, strict=True))
     return scaled[..., top : top + size[0], left : left + size[1]]
+
+
+def _root(distance: Tensor) -> Tensor:
+    """√d. Of a batch the photographs that are far off would else teach alone: their squares are hundreds of others'."""
+    return (distance + SMALLEST).sqrt()
+
+
+def _pulls(net: FeatureNet, painting: Tensor, grams: Mapping[str, Tensor]) -> dict[str, float]:
+    """What the style loss of each layer is multiplied by, so that it pulls at a picture as the content loss does.
+
+    Without, deep layers, in which a change of the picture is seen ten times as large as in the first one, would teach
+    strokes and leave out colours. Slopes are measured between the painting 1×3×H×W and its mirror image, of which it is
+    to have the content.
+    """
+    mirrored = painting.flip(3)
+    between = ((painting + mirrored) / 2).requires_grad_()
+    found = net(between, (*net.content, *net.style))
+    with torch.no_grad():
+        wanted = net(mirrored, net.content)
+    content = slope(content_loss(found, wanted), between)
+    return {layer: content / slope(loss, between) for layer, loss in style_losses(found, grams).items()}
 
 
 def objective(

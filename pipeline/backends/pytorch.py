@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +13,7 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
-from visiondeploy.types import Array, Layer, Precision, Realised, Session
+from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,15 +67,31 @@ def _type_name(dtype: object) -> str:
     return str(dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
 
 
-class PyTorchSession:
-    """A network as a session."""
+def load_any_size(folder: Path, threads: int) -> Session:
+    """As `PyTorchBackend.load`, of a checkpoint whose network takes images of any size, for images of any size."""
+    import torch
 
-    def __init__(self, network: Network) -> None:
+    torch.set_num_threads(threads)
+    return PyTorchSession(load_network(folder), any_size=True)
+
+
+def _freed(spec: TensorSpec) -> TensorSpec:
+    """The same tensor of any height and width."""
+    batch, channels, *size = spec.shape
+    return replace(spec, shape=(batch, channels, *("height", "width")[: len(size)]))
+
+
+class PyTorchSession:
+    """A network as a session, for its own size of images or, with float inputs, any."""
+
+    def __init__(self, network: Network, *, any_size: bool = False) -> None:
         from visiondeploy.models.served import served
 
         self._module: nn.Module | None = served(network)
         self._task = task_of(network.spec)
         self.inputs, self.outputs = self._task.input_specs, self._task.output_specs
+        if any_size:
+            self.inputs, self.outputs = (tuple(map(_freed, specs)) for specs in (self.inputs, self.outputs))
         self._accept = Inputs(self.inputs).accept
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from visiondeploy.errors import UsageError
+
 if TYPE_CHECKING:
     from visiondeploy.pipeline.recipe import Recipe
 
@@ -179,6 +181,14 @@ def making_settings(given: dict[str, Any]) -> dict[str, object]:
         "finetune.teach": given.pop("distil"),
         "finetune.steps": given.pop("finetune"),
     }
+
+
+def refuse(given: Mapping[str, object], reason: str) -> None:
+    """Raise `UsageError` for the first option that was given; the keys are click's names of them."""
+    for name, value in given.items():
+        if value is not None:
+            options = {each.name: each.opts[0] for each in click.get_current_context().command.params}
+            raise UsageError(f"{options[name]} was given, and {reason}: leave it away.")
 
 
 def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = None) -> Recipe:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 # 1: AdamW, EMA, cross entropy and Dice
 # 2: crops at the scale of the network's input; as many threads as the recipe says
-VERSION = 2
+# 3: style networks, of which each layer's style pulls alike
+VERSION = 3
 TOOLS = ("torch", "torchvision", "accelerate", "pillow")
 
 
 def train(
     spec: NetworkSpec,
+    start: str | None,
     dataset: Dataset,
     splits: tuple[str, str],
     settings: TrainSettings,
@@ -39,24 +41,28 @@ def train(
 
     Every validation sample is read once before, so that a damaged one is found in seconds and not after the
     training. Raises `InputError` for such a one, and where none of those that are validated on has a labelled
-    pixel. An interrupted run goes on from `work`. With `settings.steps` 0 the weights stay random. `threads` are for a
-    process that `torchrun` did not start. `folder` is None in the processes of a distributed run that only help
-    the first one and write nothing.
+    pixel. The weights begin as in the checkpoint `start`, whose steps then count too, or random where it is None; with
+    `settings.steps` 0 they stay so. An interrupted run goes on from `work`. `threads` are for a process that
+    `torchrun` did not start. `folder` is None in the processes of a distributed run that only help the first one and
+    write nothing.
     """
-    from visiondeploy.models.checkpoint import new_network, save_network
+    from visiondeploy.models.checkpoint import Network, load_network, new_network, save_network
     from visiondeploy.models.tasks.table import objective_of
 
     use_threads(threads)
-    network = new_network(spec, settings.seed)
-    if settings.steps == 0:
-        if folder is not None:
-            save_network(network, folder)
-        return found(network.module, 0)
-    objective = objective_of(spec, dataset, settings, augment)
-    trained = learn(network, objective, dataset, splits, settings, work, folder, report)
+    network, before = new_network(spec, settings.seed), 0
+    if start is not None:
+        taught = load_network(Path(start))
+        network, before = Network(taught.module, spec), taught.spec.trained_steps
+    trained = None
+    if settings.steps:
+        objective = objective_of(spec, dataset, settings, augment)
+        trained = learn(network, objective, dataset, splits, settings, work, folder, report)
+        network = trained.network
+    steps = before + settings.steps
     if folder is not None:
-        save_network(trained.network, folder)
-    return found(trained.network.module, settings.steps, trained)
+        save_network(Network(network.module, spec.model_copy(update={"trained_steps": steps})), folder)
+    return found(network.module, steps, trained)
 
 
 def use_threads(threads: int) -> None:

@@ -227,7 +227,7 @@ class Metric:
 
     Where `smaller` is better it is a loss, whose rise is judged relative to the baseline's; else a loss of the metric
     is judged in points, of 100. `parts` gives the same for what the metric is made of, None where there is nothing
-    to be judged; `part` is what such a thing is ("class").
+    to be judged; `part` is what such a thing is ("class"). One that is not `judged` is told and has no limit.
     """
 
     name: str
@@ -235,6 +235,7 @@ class Metric:
     parts: Callable[[Array], dict[str, float | None]]
     part: str = "class"
     smaller: bool = False
+    judged: bool = True
 
     @property
     def unit(self) -> str:
@@ -242,11 +243,8 @@ class Metric:
         return "%" if self.smaller else "points"
 
 
-class Task(Protocol):
-    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
-
-    @property
-    def name(self) -> str: ...
+class Watched(Protocol):
+    """What training needs to know of a task to say how far a network has come."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -263,6 +261,29 @@ class Task(Protocol):
         """The names of the network's outputs."""
         ...
 
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        """Samples with images of any size to the network's feeds, one batch."""
+        ...
+
+    def score(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """One row of sufficient statistics per sample (for mIoU its confusion matrix)."""
+        ...
+
+    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
+        """The prediction of the first item as a picture."""
+        ...
+
+    def truth(self, sample: Sample) -> Image:
+        """The truth as a picture."""
+        ...
+
+
+class Task(Watched, Protocol):
+    """All that differs between tasks when an engine is judged, so that nothing else asks which task it is."""
+
+    @property
+    def name(self) -> str: ...
+
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs with dtype and shape; the batch is free."""
@@ -276,10 +297,6 @@ class Task(Protocol):
     @property
     def ending(self) -> Ending | None:
         """What follows the network in a graph that takes raw images; None where the graph is the bare network."""
-        ...
-
-    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
-        """Samples with images of any size to the network's feeds, one batch."""
         ...
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -297,9 +314,9 @@ class Task(Protocol):
     def score(
         self, outputs: Mapping[str, Array], samples: Sequence[Sample], moved: Mapping[str, Array] | None = None
     ) -> Array:
-        """One row of sufficient statistics per sample (for mIoU its confusion matrix).
+        """As of what is trained. `moved` are the outputs for `moved` of the samples.
 
-        `moved` are the outputs for `moved` of the samples; without them nothing is said of how steady they are.
+        Without them nothing is said of how steady outputs are.
         """
         ...
 
@@ -325,14 +342,6 @@ class Task(Protocol):
 
     def classes(self, sample: Sample, outputs: Mapping[str, Array]) -> Array | None:
         """The predicted class of each pixel of the first item, H×W uint8 at the sample's size; None without classes."""
-        ...
-
-    def picture(self, sample: Sample, outputs: Mapping[str, Array]) -> Image:
-        """The prediction of the first item as a picture."""
-        ...
-
-    def truth(self, sample: Sample) -> Image:
-        """The truth as a picture."""
         ...
 
     @property

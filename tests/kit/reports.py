@@ -27,6 +27,14 @@ def quality(delta: float, low: float, high: float) -> Quality:
     return Quality(metric="miou", value=0.7 + delta, baseline=0.7, delta=delta, ci95=(low, high), n=101)
 
 
+def loss(rise: float, low: float, high: float, metric: str = "style_loss") -> Quality:
+    """A loss that rose by so many percent of 0.2, with the interval of that."""
+    delta, *bounds = (0.002 * percent for percent in (rise, low, high))
+    return Quality(
+        metric=metric, value=0.2 + delta, baseline=0.2, delta=delta, ci95=tuple(bounds), n=7, part="layer", smaller=True
+    )
+
+
 def row(name: str, backend: str, precision: Precision, **fields: Any) -> Row:
     return Row(name=name, model="unet", backend=backend, precision=precision, **{"status": Status.OK, **fields})
 

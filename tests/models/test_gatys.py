@@ -13,13 +13,14 @@ from kit.pictures import painting, photograph
 from pydantic import ValidationError
 
 from visiondeploy.errors import InputError, UsageError
-from visiondeploy.models.gatys import STATE, Stylised, as_image, as_tensor, scales_of, stylise
+from visiondeploy.models.gatys import STATE, Stylised, as_image, as_tensor, stylise
+from visiondeploy.models.gatys_scales import scales_of
 from visiondeploy.models.gatys_settings import GatysSettings
 from visiondeploy.models.perceptual import content_loss, style_grams, style_loss
 from visiondeploy.types import Image
 
 NET = TinyFeatures()
-SETTINGS = GatysSettings(size=96, scales=2, iterations=30, save_every=5)
+SETTINGS = GatysSettings(size=96, scales=2, iterations=30, save_every=5, style_weight=2.0, variation_weight=0.0)
 
 
 class Stopped(Exception):
@@ -84,9 +85,8 @@ class TestResult:
         content, style = distances(run(tmp_path / "a", noise).picture)
         assert content < 2 * distances(found.picture)[0]
         assert style < 0.2 * distances(photograph())[1]
-        other = noise.model_copy(update={"seed": 1, "iterations": 1})
-        pictures = [run(tmp_path / each, other.model_copy(update={"seed": each})).picture for each in (1, 2)]
-        assert not np.array_equal(*pictures)
+        other = noise.model_copy(update={"seed": 1})
+        assert not np.array_equal(run(tmp_path / "b", other).picture, run(tmp_path / "a", noise).picture)
 
 
 def test_the_loss_falls_with_every_iteration_of_a_scale(tmp_path) -> None:

@@ -16,7 +16,7 @@ from kit.pictures import painting
 from PIL import Image as Pillow
 
 from visiondeploy.benchmarks.report.schema import Report
-from visiondeploy.errors import InputError, UsageError
+from visiondeploy.errors import EnvironmentMismatch, InputError, UsageError
 from visiondeploy.pipeline.backends.onnxruntime import inference_session
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.build import Built, Until, build
@@ -90,14 +90,14 @@ class TestInItsOwnPrecision:
         assert "in fp32 in ONNX Runtime: there is no PyTorch network" in said
         assert "input 'style_weights' (3) is fed 1 at its first place and 0 elsewhere" in said
         assert "in 'painted' 0 is taken for black and 1 for white" in said
-        assert "style and content were not judged: the weights of the feature network are not here" in said
+        assert "style was not judged: no painting was named with --style" in said
         assert "random" not in said
 
     def test_pictures_are_held_against_its_own(self, workshop, floats) -> None:
         _, other = workshop.build(floats).report.rows
         assert other.likeness["ssim"].value > 0.999
         assert other.agreement.sqnr_db > 60
-        assert other.quality.metric == "flicker"
+        assert other.quality.metric == "content_loss"
 
     def test_a_second_build_does_nothing(self, workshop, floats) -> None:
         workshop.build(floats)
@@ -165,9 +165,17 @@ class TestJudged:
         with known(tmp_path) as name:
             given = {"style.images": [str(tmp_path / "waves.png")]}
             built = workshop.build(floats, f"style.features={name}", "style.size=64", **given)
+            without = workshop.build(floats, "bench.images=2")
         row = built.report.rows[1]
         assert [row.quality.metric, *(more.metric for more in row.more)] == ["style_loss", "content_loss", "flicker"]
         assert not any("not judged" in note for note in built.report.notes)
+        assert [row.quality.metric for row in without.report.rows] == ["flicker"] * 2
+        said = "style and content were not judged: the weights of the feature network are not here"
+        assert any(note.startswith(said) for note in without.report.notes)
+
+    def test_features_that_are_named_and_not_here_are_said(self, workshop, floats, tmp_path) -> None:
+        with known(tmp_path), pytest.raises(EnvironmentMismatch, match="feature network 'vgg19' are not here"):
+            workshop.build(floats, "style.features=vgg19")
 
     def test_one_without_a_picture_by_its_numbers(self, workshop) -> None:
         model = parsed("(float[1,48,64,3] x) => (float[1,1,1,3] y) { a = ReduceMean<axes=[1,2]>(x) y = Sigmoid(a) }")
@@ -195,8 +203,8 @@ class TestJudged:
 def predict_one(built: Built, root: Path) -> Path:
     Pillow.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(root / "grey.png")
     target = root / "painted.png"
-    arguments = {"output": None, "backend": None, "tile": None, "batch": None, "threads": 1, "existing": "overwrite"}
-    predict(built.folder, str(root / "grey.png"), str(target), **arguments, events=Silent())
+    arguments = {"output": None, "backend": None, "tile": None, "batch": None, "threads": 1, "style": None}
+    predict(built.folder, str(root / "grey.png"), str(target), **arguments, existing="overwrite", events=Silent())
     return target
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.reports import baseline, broken, int8, not_run, quality
+from kit.reports import baseline, broken, int8, loss, not_run, quality
 
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Likeness
 from visiondeploy.pipeline.gate import classes_check, parity_check, precision_check, row_checks, verdict
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Layer, Outcome, Realised
@@ -77,6 +77,41 @@ class TestRow:
             assert check.name == "unet-int8-openvino: miou"
             assert check.limit == "at most 1 points below the baseline"
             assert f"95 % interval {low * 100:+.2f} to {high * 100:+.2f}" in check.found
+
+    @pytest.mark.parametrize(
+        ("rise", "low", "high", "status"),
+        [(-5, -6, -4, PASS), (1, -1, 2.9, PASS), (2, 1, 3.1, INCONCLUSIVE), (5, 4, 6, FAIL)],
+    )
+    def test_a_loss_is_judged_by_how_much_it_rose(self, rise, low, high, status) -> None:
+        row = int8().model_copy(update={"quality": loss(rise, low, high), "agreement": None})
+        (check,) = row_checks(row, LimitSettings(max_rise=3, max_drop=0), trained=True)
+        assert check.status is status
+        assert check.limit == "at most 3 % above the baseline"
+        assert check.found == f"{rise:+.2f} %, 95 % interval {low:+.2f} to {high:+.2f}"
+
+    def test_every_metric_that_is_judged_has_its_check(self) -> None:
+        told = loss(50, 40, 60, "flicker").model_copy(update={"judged": False})
+        more = (loss(9, 8, 10, "content_loss"), told)
+        row = int8().model_copy(update={"quality": loss(1, 0, 2), "more": more, "agreement": None})
+        found = row_checks(row, LimitSettings(), trained=True)
+        assert [(check.name.split(": ")[1], check.status) for check in found] == [
+            ("style_loss", PASS),
+            ("content_loss", FAIL),
+        ]
+
+    @pytest.mark.parametrize(
+        ("interval", "status"), [((0.96, 0.98), PASS), ((0.94, 0.96), INCONCLUSIVE), ((0.8, 0.9), FAIL)]
+    )
+    def test_pictures_are_to_be_like_the_baselines(self, interval, status) -> None:
+        alike = {
+            "ssim": Likeness(value=sum(interval) / 2, ci95=interval, n=7),
+            "psnr_db": Likeness(value=9, ci95=None, n=7),
+        }
+        row = int8().model_copy(update={"quality": loss(0, 0, 0), "agreement": None, "likeness": alike})
+        check = row_checks(row, LimitSettings(ssim=0.95), trained=True)[-1]
+        assert (check.name, check.limit, check.status) == ("unet-int8-openvino: ssim", "at least 0.95", status)
+        compressed = row_checks(row, LimitSettings(ssim=0.95), trained=True, compressed=True)
+        assert not any("ssim" in check.name for check in compressed), "it is another network"
 
     def test_a_single_image_shows_nothing_and_no_interval_is_claimed(self) -> None:
         found = quality(-0.003, -0.01, 0.01).model_copy(update={"ci95": None, "n": 1})

@@ -94,6 +94,28 @@ class TestPoints:
             pareto_plot(kit.compressed(1, variants=(bare,)))
 
 
+class TestLosses:
+    def of(self) -> Report:
+        """The report, with a loss for the metric."""
+        report = kit.compressed()
+        rows = tuple(
+            row if row.quality is None else row.model_copy(update={"quality": kit.loss(number, number - 1, number + 1)})
+            for number, row in enumerate(report.rows)
+        )
+        return report.model_copy(update={"rows": rows})
+
+    def test_less_is_worth_more(self) -> None:
+        found = points(self.of())
+        assert all(point.smaller for point in found)
+        least = min(found, key=lambda point: point.quality)
+        assert max(found, key=lambda point: point.worth) is least
+
+    def test_the_scale_is_turned_round_so_that_better_is_up(self) -> None:
+        (axes,) = pareto_plot(self.of()).axes
+        assert axes.get_ylim()[0] > axes.get_ylim()[1]
+        assert "up is better" in axes.get_ylabel()
+
+
 class TestPlot:
     def test_files_of_two_drawings_are_the_same(self, tmp_path: Path) -> None:
         for name in ("one", "two"):

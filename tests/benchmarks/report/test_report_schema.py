@@ -14,6 +14,7 @@ from visiondeploy.benchmarks.report.schema import (
     Check,
     Environment,
     Latency,
+    Likeness,
     Quality,
     Report,
     Row,
@@ -307,3 +308,27 @@ class TestCompression:
     def test_names_are_unique(self) -> None:
         with pytest.raises(ValidationError, match="unique, found twice: dense"):
             kit.compression(variants=kit.variants(1) * 2)
+
+
+class TestGain:
+    def test_a_loss_gains_by_falling_and_in_percent_of_the_baseline(self) -> None:
+        value, interval = kit.loss(5, 4, 7).gain
+        assert value == pytest.approx(-5)
+        assert interval == (pytest.approx(-7), pytest.approx(-4))
+
+    def test_a_metric_gains_by_rising_and_in_points(self) -> None:
+        value, interval = kit.quality(-0.003, -0.01, 0.002).gain
+        assert value == pytest.approx(-0.3)
+        assert interval == (pytest.approx(-1), pytest.approx(0.2))
+
+    def test_no_change_of_no_loss_is_none(self) -> None:
+        found = Quality(metric="m", value=0, baseline=0, delta=0, ci95=(0, 0), n=3, smaller=True)
+        assert found.gain[0] == 0
+
+    def test_losses_and_likeness_are_written_and_read(self) -> None:
+        alike = {"ssim": Likeness(value=0.98, ci95=(0.97, 0.99), n=7)}
+        row = kit.int8().model_copy(
+            update={"quality": kit.loss(1, 0, 2), "more": (kit.loss(3, 2, 4, "flicker"),), "likeness": alike}
+        )
+        made = kit.report().model_copy(update={"rows": (kit.baseline(), row)})
+        assert Report.from_json(made.to_json(), "x").rows[1] == row

@@ -12,7 +12,7 @@ from kit.datasets import png
 from PIL import Image as Pillow
 
 from visiondeploy.errors import InputError
-from visiondeploy.models.data.images import read_image, read_mask
+from visiondeploy.models.data.images import decode_image, read_image, read_mask
 from visiondeploy.types import Image
 
 PIXELS: Image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -229,3 +229,25 @@ class TestMask:
     def test_of_a_lossy_format_is_refused(self, tmp_path: Path) -> None:
         Pillow.new("L", (8, 8)).save(tmp_path / "mask.jpg")
         assert "lossless" in complaint(tmp_path / "mask.jpg", read_mask)
+
+
+def test_bytes_are_read_as_a_file_with_them_is(tmp_path: Path) -> None:
+    for data in (encoded("PNG"), encoded("JPEG"), encoded("PNG", "RGBA")):
+        (tmp_path / "image").write_bytes(data)
+        assert np.array_equal(decode_image(data, "stdin"), read_image(tmp_path / "image"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "stdin is empty (0 bytes), expected a JPEG, PNG, BMP, TIFF or WEBP image: "),
+        (b"GIF89a", "stdin is not a picture"),
+        (encoded("JPEG")[:400], "stdin is damaged"),
+        (png(65535, 65535, 8, 2, b""), "expected at most 64 megapixels"),
+    ],
+)
+def test_so_are_their_faults(data: bytes, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_image(data, "stdin")
+    assert str(caught.value).startswith("stdin ")
+    assert words in str(caught.value)

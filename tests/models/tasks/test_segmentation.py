@@ -72,6 +72,13 @@ def test_a_sample_without_a_mask_is_named() -> None:
         TASK.score(logits_of(np.array([[0]])), [Sample("photo", np.zeros((1, 1, 3), np.uint8), None)])
 
 
+def test_classes_come_at_the_size_of_the_image() -> None:
+    sample = Sample("s", np.zeros((4, 6, 3), np.uint8), None)
+    found = TASK.classes(sample, logits_of(np.array([[0, 1, 2], [2, 1, 0]])))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, np.array([[0, 1, 2], [2, 1, 0]]).repeat(2, axis=0).repeat(2, axis=1))
+
+
 def test_pictures_use_the_palette_and_black_for_ignored() -> None:
     sample = sample_of(np.array([[0, 9], [2, 1]]))
     assert TASK.truth(sample).tolist() == [[[10, 0, 0], [0, 0, 0]], [[0, 0, 30], [0, 20, 0]]]
