@@ -93,12 +93,15 @@ def stylise(
     easel = _Easel(read_image(painting), weights, settings, threads, store, events)
     with _named(str(painting)):
         check_painting(size_of(easel.painting))
-    photos: list[tuple[Errand, Image]] = []
-    for errand in errands(source, target, kind="picture", existing=existing):
-        photos.append((errand, errand.read()))
+    found = errands(source, target, kind="picture", existing=existing)
+    photo = None
+    for errand in found:
+        photo = errand.read()
         with _named(errand.name):
-            check_memory(scales_of(size_of(photos[-1][1]), settings)[-1])
-    pictures = tuple(easel.paint(errand, photo) for errand, photo in photos)
+            check_memory(scales_of(size_of(photo), settings)[-1])
+    # Stdin is read once, and a folder may hold more than the memory.
+    alone = photo if len(found) == 1 else None
+    pictures = tuple(easel.paint(errand, errand.read() if alone is None else alone) for errand in found)
     return Stylisings(str(painting), settings.features, weights, settings, pictures)
 
 
