@@ -20,7 +20,9 @@ class GraphIndex:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self._shapes = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info)}
+        self._shapes = {
+            value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)
+        }
         self.outputs = {value.name for value in graph.output}
         self._maker = {name: node for node in graph.node for name in node.output if name}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -47,6 +49,11 @@ class GraphIndex:
         found = self.initializers.get(tensor)
         return None if found is None else np.asarray(numpy_helper.to_array(found))
 
+    def extents(self, tensor: str) -> tuple[int, ...]:
+        """The size of each axis of an initializer; none for what is computed."""
+        found = self.initializers.get(tensor)
+        return () if found is None else tuple(found.dims)
+
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
         """The size of each axis of a tensor, None for a free one; None where the graph does not say its axes."""
         found = self._shapes.get(tensor)
@@ -58,6 +65,33 @@ class GraphIndex:
         """The number of axes of a tensor, where the graph says it."""
         found = self.shape(tensor)
         return None if found is None else len(found)
+
+
+_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt")
+_AS_WHAT_IT_READS = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"}
+    | {"Transpose", "Reshape", "Slice", "Resize", "Identity"}
+)
+
+
+def never_negative(index: GraphIndex, tensor: str) -> bool:
+    """Whether a tensor is seen from the graph to have no value below zero, so that its codes have zero point 0."""
+    maker = index.maker(tensor)
+    if maker is None:
+        return False
+    if maker.op_type in ("Clip", "Pad"):
+        # The lower limit, or the border.
+        place = 1 if maker.op_type == "Clip" else 2
+        value = index.constant(maker.input[place]) if len(maker.input) > place and maker.input[place] else None
+        if value is not None and (value >= 0).all():
+            return maker.op_type == "Clip" or never_negative(index, maker.input[0])
+        return maker.op_type == "Pad" and len(maker.input) <= place and never_negative(index, maker.input[0])
+    if maker.op_type == "Concat":
+        return all(never_negative(index, name) for name in maker.input)
+    # A cubic one overshoots.
+    if maker.op_type in _AS_WHAT_IT_READS and attributes(maker).get("mode") != b"cubic":
+        return never_negative(index, maker.input[0])
+    return maker.op_type in _NOT_NEGATIVE
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

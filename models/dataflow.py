@@ -28,7 +28,9 @@ WATCHED = (*PRODUCTS, *CONCATS, *_SUMS, F.avg_pool2d)
 
 _NORMS = (F.batch_norm, torch.batch_norm)
 _CLIPS = (F.relu, F.relu6, F.hardtanh, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, torch.clamp)
-_NO_VALUE_OF_THEIR_OWN = (F.max_pool2d, F.dropout)
+_NO_VALUE_OF_THEIR_OWN = (F.max_pool2d, F.dropout, F.pixel_shuffle)
+_FREE_NORMS = (F.instance_norm, F.group_norm, F.layer_norm)
+_BY_ELEMENT = (torch.mul, torch.Tensor.mul, torch.sub, torch.Tensor.sub, torch.div, torch.Tensor.div)
 
 
 @dataclass(eq=False)
@@ -104,7 +106,7 @@ def _read_in_codes(maker: _Node | None) -> None:
     if maker.call.function in _CLIPS or _makes_no_value(maker):
         # A quantiser makes a clip superfluous, and a maximum of codes is a code.
         _read_in_codes(maker.makers[0])
-    elif maker.call.function in WATCHED and maker.call.function not in PRODUCTS:
+    elif maker.call.function in WATCHED and maker.call.function not in PRODUCTS and not _takes_norm(maker):
         _round(maker, _in_codes(maker))
 
 
@@ -129,11 +131,34 @@ def _only_joined(branch: _Node | None) -> bool:
 
 
 def _makes_no_value(node: _Node) -> bool:
-    """Whether what a call gives is among what it reads: a nearest resize, too."""
+    """Whether what a call gives is among what it reads, or zero: of a nearest resize and of borders, too."""
     if node.call.function is F.interpolate:
         mode = node.keywords.get("mode", node.operands[3] if len(node.operands) > 3 else "nearest")
         return str(mode) == "nearest"
+    if node.call.function is F.pad:
+        # A border of zeros: zero is always a code.
+        value = node.keywords.get("value", node.operands[3] if len(node.operands) > 3 else None)
+        return not value
     return node.call.function in _NO_VALUE_OF_THEIR_OWN
+
+
+def _takes_norm(node: _Node) -> bool:
+    """Whether a call adds what a norm gives that is no part of a convolution, scaled and shifted by channel or not."""
+    return node.call.function in _SUMS and any(_normalised(maker) for maker in node.makers)
+
+
+def _normalised(node: _Node | None) -> bool:
+    if node is None or node.call.function in _FREE_NORMS:
+        return node is not None
+    if node.call.function not in (*_SUMS, *_BY_ELEMENT):
+        return False
+    pairs = ((0, 1), (1, 0))
+    return any(_by_channel(node.operands[factor]) and _normalised(node.makers[other]) for other, factor in pairs)
+
+
+def _by_channel(operand: Any) -> bool:
+    """Whether an operand has no more than a value for each image and channel."""
+    return not isinstance(operand, Tensor) or all(side == 1 for side in operand.shape[2:])
 
 
 def _is_product(node: _Node | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from visiondeploy.models.compression.dependencies import NORMS, Coupling, Dependencies
+from visiondeploy.models.compression.dependencies import Coupling, Dependencies, norm_channels
 from visiondeploy.models.compression.separable import replaceable, residual
 from visiondeploy.models.compression.shapes import LayerShape, pair
 
@@ -55,7 +55,8 @@ class Macs:
 
 @dataclass(frozen=True)
 class Structure:
-    """Layers by name with their shapes as they are, the couplings between them, and normalised channels by name.
+    """Layers by name with their shapes as they are, the couplings between them, and normalised channels by name (of a
+    norm that has several styles, for each of them).
 
     `replaceable` are the layers that a separable convolution can replace, with the share of the kernel that is lost;
     with `norm_between` there is a normalisation within.
@@ -123,11 +124,7 @@ def structure_of(module: nn.Module, size: tuple[int, int]) -> Structure:
     """The structure of a module for one image of height × width `size`. The module is put into eval mode."""
     couplings = Dependencies(module).couplings()
     lost = {name: residual(_weight(module.get_submodule(name))) for name in replaceable(module)}
-    norms = {
-        name: _channels(layer)
-        for name, layer in module.named_modules()
-        if isinstance(layer, NORMS) and getattr(layer, "weight", None) is not None
-    }
+    norms = {name: count for name, layer in module.named_modules() if (count := norm_channels(layer))}
     return Structure(layers_of(module, size), couplings, norms, lost)
 
 
@@ -187,10 +184,3 @@ def _padding(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
 def _weight(layer: nn.Module) -> Tensor:
     assert isinstance(layer, nn.Conv2d)
     return layer.weight
-
-
-def _channels(layer: nn.Module) -> int:
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_channels
-    assert isinstance(layer, nn.BatchNorm2d | nn.InstanceNorm2d)
-    return layer.num_features

@@ -1,8 +1,9 @@
 """Stage `convert`: an fp32 ONNX graph to one whose weights and arithmetic are float16.
 
 Normalisations, softmax and reductions over space stay in float32: their sums pass float16's 65504 or
-lose the small terms (instance norm of style networks: onnxruntime#10079). So do layers whose values pass it on
-calibration images, by name. Inputs and outputs stay float32.
+lose the small terms (instance norm of style networks: onnxruntime#10079). Where a norm is written out, the squares
+that are summed and the roots that are taken do, too. So do layers whose values pass it on calibration images, by
+name. Inputs and outputs stay float32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 # 1: onnxruntime.transformers.float16 with norms, softmax and reductions blocked
 # 2: layers whose values pass 65504 on calibration images stay in fp32
-VERSION = 2
+# 3: so does what makes the terms of a sum, and what is made of sums alone
+VERSION = 3
 TOOLS = ("onnx", "onnxruntime", "pillow")
 
 KEPT_IN_FP32 = (
@@ -38,6 +40,8 @@ KEPT_IN_FP32 = (
     "LogSoftmax",
 )
 
+BY_ELEMENT = ("Abs", "Add", "Clip", "Div", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub")
+"""What norms that are written out consist of, beside their sums."""
 
 LARGEST = 65504.0
 """The largest number of float16."""
@@ -80,13 +84,14 @@ def in_half(fp32: onnx.ModelProto, beyond: Sequence[str] = ()) -> onnx.ModelProt
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
+    around = around_sums(fp32.graph)
     model = float16.convert_float_to_float16(
         fp32,
         keep_io_types=True,
         # The source's inferred shapes are of the fp32 graph; the converter infers anew.
         disable_shape_infer=False,
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
-        node_block_list=list(beyond),
+        node_block_list=[*beyond, *around],
     )
     _join_fp32(model.graph)
     # The converter puts its casts at the end of the list of nodes.
@@ -94,6 +99,39 @@ def in_half(fp32: onnx.ModelProto, beyond: Sequence[str] = ()) -> onnx.ModelProt
     sorted_model.topological_sort()
     made: onnx.ModelProto = sorted_model.model
     return made
+
+
+def around_sums(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """The nodes, by name, that make terms for sums in fp32 and for nobody else, or that compute of such sums alone.
+
+    x² of a deviation passes 65504 from 256 on, and is lost below 0.0002, and so is the ε that is added to its mean.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    given = {value.name for value in graph.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    kept: set[str] = set()
+    terms: set[str] = set()
+    for node in reversed(graph.node):
+        read = [reader for name in node.output for reader in readers.get(name, [])]
+        wide = all(_sums(reader) or reader.name in terms for reader in read)
+        if node.op_type in BY_ELEMENT and read and wide and not given.intersection(node.output):
+            terms.add(node.name)
+    made: set[str] = set()
+    for node in graph.node:
+        operands = [name for name in node.input if name and name not in constants]
+        if _sums(node):
+            made.update(node.output)
+        elif node.op_type in BY_ELEMENT and operands and made.issuperset(operands):
+            made.update(node.output)
+            kept.add(node.name)
+    return tuple(node.name for node in graph.node if node.name in terms or node.name in kept)
+
+
+def _sums(node: onnx.NodeProto) -> bool:
+    return node.op_type.startswith("Reduce") and node.op_type in KEPT_IN_FP32
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
@@ -125,8 +163,9 @@ def _casts(node: onnx.NodeProto, kind: int) -> bool:
 def _beyond(graph: onnx.GraphProto, tensors: Mapping[str, float]) -> dict[str, float]:
     """The nodes that read or make one of the tensors, with the largest value; not those that stay in fp32 anyway."""
     found = {}
+    around = around_sums(graph)
     for node in graph.node:
         touched = [tensors[name] for name in (*node.input, *node.output) if name in tensors]
-        if touched and node.op_type not in KEPT_IN_FP32:
+        if touched and node.op_type not in KEPT_IN_FP32 and node.name not in around:
             found[node.name] = max(touched)
     return found

@@ -11,7 +11,8 @@ from visiondeploy.pipeline.stages.sample import CalibrationSet, Feeds
 from visiondeploy.types import Split, Task
 
 # 1: histograms and extremes by channel, of the graph as it is and equalised
-VERSION = 1
+# 2: what borders and resizes read, in place of what they give
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy", "pillow")
 
 STATISTICS = "statistics.safetensors"

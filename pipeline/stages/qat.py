@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # 1: moving averages of extremes; divergence from the float network and the task's loss
 # 2: branches of a concat are rounded behind it
-VERSION = 2
+# 3: in codes are borders, too; sums with an instance norm are not
+VERSION = 3
 TOOLS = train.TOOLS
 
 

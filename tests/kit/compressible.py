@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from visiondeploy.models.compression.changes import Between
 from visiondeploy.models.compression.dependencies import Coupling, Dependencies
 from visiondeploy.models.compression.separable import replaceable, separate
+from visiondeploy.models.style_blocks import ConditionalAffine
 from visiondeploy.models.table import create
 
 SIZE = (32, 48)
@@ -20,6 +21,12 @@ VARIANTS: dict[str, tuple[str, dict[str, str | int | bool]]] = {
     "unet bilinear": ("unet", {"base_width": 8, "depth": 2, "up": "bilinear"}),
     "deeplabv3": ("deeplabv3", {}),
     "deeplabv3 resnet50": ("deeplabv3", {"backbone": "resnet50"}),
+    "style": ("style", {"width": 8, "blocks": 2}),
+    "style batch": ("style", {"width": 8, "blocks": 1, "norm": "batch", "padding": "zero", "upsample": "transposed"}),
+    "style shuffle": ("style", {"width": 8, "blocks": 1, "padding": "replicate", "upsample": "shuffle"}),
+    "style-multi": ("style-multi", {"width": 8, "blocks": 1}),
+    "style-adain": ("style-adain", {"width": 8, "blocks": 1}),
+    "style-adain batch": ("style-adain", {"width": 8, "blocks": 1, "norm": "batch"}),
 }
 """Every network of the table, with the options that change what depends on what."""
 
@@ -39,13 +46,19 @@ def made(variant: str, between: Between | None = None) -> nn.Module:
 
 
 def with_statistics(module: nn.Module) -> nn.Module:
-    """Batch norms as after training, whose channels without input give no zeros."""
+    """Norms as after training; channels without input give no zeros."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias, 0, 0.3)
             nn.init.normal_(layer.running_mean, 0, 0.2)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
+        elif isinstance(layer, nn.InstanceNorm2d) and layer.affine:
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.3)
+        elif isinstance(layer, ConditionalAffine):
+            nn.init.uniform_(layer.scale, 0.5, 1.5)
+            nn.init.normal_(layer.shift, 0, 0.3)
     return module.eval()
 
 

@@ -14,6 +14,7 @@ from kit.builds import DEPLOY, LAYERS, TOY, House, deploy, flip
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.models.data.table import DATASETS
+from visiondeploy.models.shipped import shipped_networks
 from visiondeploy.models.table import NETWORKS
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.cli import COMMANDS
@@ -366,7 +367,7 @@ class TestTables:
         assert (done.returncode, done.stderr) == (0, "")
         assert ESCAPE not in done.stdout
         listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
-        assert listed == {*NETWORKS, *available_recipes(), *BACKENDS, *DATASETS}
+        assert listed == {*NETWORKS, *shipped_networks(), *available_recipes(), *BACKENDS, *DATASETS}
 
     def test_doctor_says_what_is_here(self, tmp_path) -> None:
         cache = tmp_path / "[red]cache[dim]"
