@@ -166,9 +166,9 @@ def predict(
     tile: int | None,
     batch: int | None,
     threads: int | None,
-    style: str | None,
     existing: Existing,
     events: Events,
+    style: str | None = None,
 ) -> Predictions:
     """Make the picture of an image, of all in a folder, or of the one on stdin ("-"), as files or on stdout ("-").
 
