@@ -165,16 +165,30 @@ class TestJudged:
         with known(tmp_path) as name:
             given = {"style.images": [str(tmp_path / "waves.png")]}
             built = workshop.build(floats, f"style.features={name}", "style.size=64", **given)
-            without = workshop.build(floats, "bench.images=2")
         row = built.report.rows[1]
         assert [row.quality.metric, *(more.metric for more in row.more)] == ["style_loss", "content_loss", "flicker"]
         assert not any("not judged" in note for note in built.report.notes)
-        assert [row.quality.metric for row in without.report.rows] == ["flicker"] * 2
-        said = "style and content were not judged: the weights of the feature network are not here"
-        assert any(note.startswith(said) for note in without.report.notes)
 
-    def test_features_that_are_named_and_not_here_are_said(self, workshop, floats, tmp_path) -> None:
-        with known(tmp_path), pytest.raises(EnvironmentMismatch, match="feature network 'vgg19' are not here"):
+    @pytest.fixture
+    @staticmethod
+    def featureless(monkeypatch) -> None:
+        """No feature network is here: what was looked for before is known of this process."""
+
+        def absent(name: str) -> str:
+            raise EnvironmentMismatch(f"the weights of feature network '{name}' are not here.")
+
+        monkeypatch.setattr("visiondeploy.pipeline.painting.features_digest", absent)
+
+    @pytest.mark.usefixtures("featureless")
+    def test_neither_where_no_features_are(self, workshop, floats) -> None:
+        report = workshop.build(floats, "bench.images=2").report
+        assert [row.quality.metric for row in report.rows] == ["flicker"] * 2
+        said = "style and content were not judged: the weights of the feature network are not here"
+        assert any(note.startswith(said) for note in report.notes)
+
+    @pytest.mark.usefixtures("featureless")
+    def test_features_that_are_named_and_not_here_are_said(self, workshop, floats) -> None:
+        with pytest.raises(EnvironmentMismatch, match="feature network 'vgg19' are not here"):
             workshop.build(floats, "style.features=vgg19")
 
     def test_one_without_a_picture_by_its_numbers(self, workshop) -> None:
