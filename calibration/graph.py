@@ -49,6 +49,11 @@ class GraphIndex:
         found = self.initializers.get(tensor)
         return None if found is None else np.asarray(numpy_helper.to_array(found))
 
+    def extents(self, tensor: str) -> tuple[int, ...]:
+        """The size of each axis of an initializer; none for what is computed."""
+        found = self.initializers.get(tensor)
+        return () if found is None else tuple(found.dims)
+
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
         """The size of each axis of a tensor, None for a free one; None where the graph does not say its axes."""
         found = self._shapes.get(tensor)

@@ -55,7 +55,7 @@ def _rewritten(model: onnx.ModelProto, step_of: Callable[[Sequence[int]], int]) 
     added: dict[str, Array] = {}
     shapes: list[onnx.ValueInfoProto] = []
     for node in result.graph.node:
-        step = step_of(np.shape(index.constant(node.input[1]))) if _is_plain(node, index) else 1
+        step = step_of(index.extents(node.input[1])) if _is_plain(node, index) else 1
         nodes += [node] if step == 1 else _blocks(node, step, index, added, shapes)
     rebuild(result.graph, nodes, added)
     result.graph.value_info.extend(shapes)
@@ -69,7 +69,7 @@ def _is_plain(node: onnx.NodeProto, index: GraphIndex) -> bool:
     found = attributes(node)
     steps = {*found.get("dilations", [1]), *found.get("strides", [1])}
     plain = steps == {1} and found.get("group", 1) == 1 and found.get("auto_pad", b"NOTSET") == b"NOTSET"
-    return plain and np.ndim(index.constant(node.input[1])) == 4
+    return plain and len(index.extents(node.input[1])) == 4
 
 
 def _step_of_outputs(shape: Sequence[int]) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -136,7 +137,8 @@ def _shuffled(
         added[f"{prefix}/bias"] = np.tile(np.asarray(index.constant(node.input[2])), size * size)
         operands.append(f"{prefix}/bias")
     pads = [down.pads[0], right.pads[0], down.pads[1], right.pads[1]]
-    nodes = [helper.make_node("Conv", operands, [prefix], name=node.name, **({"pads": pads} if any(pads) else {}))]
+    padded: dict[str, Any] = {"pads": pads} if any(pads) else {}
+    nodes = [helper.make_node("Conv", operands, [prefix], name=node.name, **padded)]
     output, last = node.output[0], prefix
     if activation is not None:
         output, last = activation.output[0], f"{prefix}/activated"

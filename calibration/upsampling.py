@@ -79,7 +79,7 @@ def _match(resize: onnx.NodeProto, index: GraphIndex) -> _Match | None:
         borders = ((pads[0], pads[2]), (pads[1], pads[3]))
     elif any(pads):
         return None
-    kernel = np.shape(index.constant(reader.input[1]))[2:]
+    kernel = index.extents(reader.input[1])[2:]
     sides = [(side, size) for pair, size in zip(borders, kernel, strict=True) for side in pair]
     # A border as wide as the kernel makes a row of nothing else; a reflected one of f or more is not of one pixel.
     if any(side >= size for side, size in sides) or (repeated and any(side >= factor for side, _ in sides)):

@@ -27,17 +27,18 @@ SHOWN = "relu3_1"
 class FeatureSettings(TrainSettings):
     """Teaching a feature network (`models/feature_distillation.py`): crops of `size` pixels, and weights of the terms.
 
-    `fitted` counts the pictures that the first weights are fitted on; `steps` 0 leaves it at them.
+    `fitted` counts the pictures that the first weights are fitted on; `steps` 0 leaves it at them. The fit is near an
+    optimum: with ten times the rate the features were half as far off again after twenty steps, and stayed there.
     """
 
     section: ClassVar[str] = "distil"
 
     fitted: Annotated[int, Field(ge=1)] = 128
-    steps: Annotated[int, Field(ge=0)] = 1000
+    steps: Annotated[int, Field(ge=0)] = 300
     batch_size: Annotated[int, Field(ge=2)] = 3
     size: Annotated[int, Field(ge=32, le=512)] = 128
     save_every: Annotated[int, Field(ge=0)] = 50
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["one-cycle", "cosine"] = "cosine"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99

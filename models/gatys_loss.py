@@ -19,6 +19,7 @@ same size for any picture.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +29,13 @@ from visiondeploy.errors import UsageError
 from visiondeploy.models.features import FeatureNet
 from visiondeploy.models.gatys_settings import GatysSettings
 from visiondeploy.models.perceptual import content_loss, slope, style_grams, style_losses, total_variation
+
+MARGIN = 16
+"""Pixels that a picture is mirrored by on each side before a network sees it, and whose features are left out.
+
+Networks put zeros around what they see, and answer to that edge: without a margin a dark frame with bright spots in it
+is as good a way to the painting's Gram matrices as any.
+"""
 
 
 class GatysLoss:
@@ -43,9 +51,9 @@ class GatysLoss:
         content, style = settings.content_layers or net.content, settings.style_layers or net.style
         self.net, self.picture, self.settings = net, picture, settings
         self._layers = tuple(layer for layer in net.layers if layer in {*content, *style})
-        self._grams = style_grams(net, painting, style)
+        self._grams = style_grams(self._seen, painting, style)
         with torch.no_grad():
-            found = net(photo, content)
+            found = self._seen(photo, content)
         self._wanted = {layer: found[layer] for layer in content}
         self._content_slope, self._style_slopes = self._slopes(photo, painting)
         self._last: tuple[Tensor, Tensor] | None = None
@@ -76,9 +84,15 @@ class GatysLoss:
         """The distances that were found last, in a few words."""
         return f"content {self.terms['content']:.3f} style {self.terms['style']:.4f}"
 
+    def _seen(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The features of images, as if they went on beyond their edges."""
+        wider = F.pad(images, (MARGIN, MARGIN, MARGIN, MARGIN), mode="reflect")
+        found = self.net(wider, layers)
+        return {layer: _without_margin(features, wider.shape[2]) for layer, features in found.items()}
+
     def _distances(self, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """To the photograph's content, and layer by layer to the painting's style."""
-        found = self.net(picture, self._layers)
+        found = self._seen(picture, self._layers)
         return content_loss(found, self._wanted), style_losses(found, self._grams)
 
     def _slopes(self, photo: Tensor, painting: Tensor) -> tuple[float, dict[str, float]]:
@@ -88,3 +102,9 @@ class GatysLoss:
         between = ((photo + resized) / 2).requires_grad_()
         content, style = self._distances(between)
         return slope(content, between), {layer: slope(distance, between) for layer, distance in style.items()}
+
+
+def _without_margin(features: Tensor, height: int) -> Tensor:
+    """The features inside the margin of images whose height with it is `height`."""
+    edge = round(MARGIN * features.shape[2] / height)
+    return features[:, :, edge : features.shape[2] - edge, edge : features.shape[3] - edge]

@@ -1,4 +1,4 @@
-"""`deploy bench`: engines of one network, from any number of builds, against PyTorch in one run."""
+"""`deploy bench`: engines of one network, from any number of builds, against the network itself in one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.stages import qat
-from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure, predictions
+from visiondeploy.pipeline.stages.adopt import reported
+from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
 
 REPORT = "report.json"
@@ -63,7 +64,8 @@ def bench(
         latency = settings.latency.model_copy(update={"seconds": seconds})
         settings = settings.model_copy(update={"latency": latency})
     for build in builds:
-        verify(build.folder, build.record, ("network/", "engines/"))
+        home = build.record.baseline.folder if build.record.baseline else "network"
+        verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
     dataset = dataset_of(first)
     split = dataset.split(recipe.data.val)
     entries = _entries(builds)
@@ -77,12 +79,13 @@ def bench(
     found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
     rows = found.rows
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
-    trained = first.record.spec.trained_steps > 0
+    trained = first.record.spec.trained
     report = Report(
         environment=capture(threads).model_copy(update={"gpus": found.gpus}),
         rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
         notes=(*notes, *gate.notes(first.record.spec, trained)),
+        file=reported(first.record.spec),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,12 +190,13 @@ def _checks(entries: Sequence[tuple[Contender, OpenBuild]], rows: Sequence[Row],
 def _entries(builds: Sequence[OpenBuild]) -> list[tuple[Contender, OpenBuild]]:
     """The baseline from the first build's network, then every engine, each with the build that it comes from."""
     first = builds[0]
-    if first.record.baseline is None:
+    baseline = first.record.baseline
+    if baseline is None:
         raise UsageError(f"{first.folder} was built only up to '{first.record.until}': build it whole.")
-    entries = [(_contender(first, first.record.baseline), first)]
+    entries = [(_contender(first, baseline), first)]
     for build in builds:
         for engine in build.record.engines:
-            if engine.backend == BASELINE:
+            if (engine.backend, engine.precision) == (baseline.backend, baseline.precision):
                 continue
             contender = _contender(build, engine)
             taken = {other.name for other, _ in entries}
@@ -211,7 +215,8 @@ def _left_out(builds: Sequence[OpenBuild], rows: Sequence[Row]) -> list[Row]:
 
 def _contender(build: OpenBuild, engine: Engine) -> Contender:
     folder = build.folder / engine.folder
-    label = build.recipe.compress.label if engine.backend != BASELINE else ""
+    baseline = build.record.baseline
+    label = "" if baseline is not None and engine.backend == baseline.backend else build.recipe.compress.label
     return Contender(
         name=row_name(build.recipe.name, label, engine.precision, engine.backend),
         model=build.recipe.name,
@@ -236,7 +241,7 @@ def _pictures(
     """Input, truth, baseline and each engine side by side, for images spread over the split."""
     split = dataset.split(build.recipe.data.val)
     count = min(settings.pictures, len(split))
-    if count == 0:
+    if count == 0 or not build.record.spec.paints:
         return None
     samples = [split[round((number + 0.5) * len(split) / count - 0.5)] for number in range(count)]
     sheet = contact_sheet(

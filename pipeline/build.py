@@ -4,6 +4,7 @@
     ─► measure ─► verdict
 
 With `--io uint8` what is compiled is wrapped before: raw images go in, and what follows the network is in the graph.
+An ONNX file of somebody else is adopted as it is instead of all before export, and prepared for other precisions.
 Each arrow goes through the store: its key is made of the digests of what goes in, the stage's settings and
 version and the versions of its tools. With everything in the store no stage runs and no torch is imported.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from visiondeploy import __version__
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.adoption import adopt, prepared
 from visiondeploy.pipeline.compression import compress
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
@@ -23,11 +25,12 @@ from visiondeploy.pipeline.ledger import Ledger
 from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.precise import Precise
 from visiondeploy.pipeline.recipe import Recipe
+from visiondeploy.pipeline.stages.adopt import reported
+from visiondeploy.pipeline.stages.prepare import PREPARED
 from visiondeploy.pipeline.store import Artifact, Store
 from visiondeploy.pipeline.walk import Compiled, Measured, Walk
 from visiondeploy.pipeline.weighing import Compressed
 from visiondeploy.pipeline.wrapping import Wrapping
-from visiondeploy.types import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +47,18 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
 
     Raises the errors of `visiondeploy.errors`; a verdict that is not PASS is in the report, not raised.
     """
-    plan = Plan(recipe)
-    plan.check()
+    ledger, given = _begun(recipe, store, events, until)
+    plan = ledger.plan
     name = plan.name(until)
     folder = out or Path("builds") / name
     check_target(folder)
-    made = recipe.model_dump(mode="json")
+    made = plan.recipe.model_dump(mode="json")
     if earlier_recipe(folder) not in (None, made):
         events.tell(f"{folder} holds a build of another recipe, which this one replaces; keep both with -o")
-    ledger = Ledger(plan, store, events)
     walk = Walk(ledger)
 
-    network = walk.network()
-    places: dict[str, Artifact] = {"network": network}
+    network = given or walk.network()
+    places: dict[str, Artifact] = {plan.home: network}
     wrapped: dict[str, Artifact] = {}
     small: Compressed | None = None
     engines: list[Compiled] = []
@@ -72,13 +74,17 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         tuned = walk.tuned(lean)
         if tuned is not lean:
             places["network-qat"] = tuned
-        exported = walk.export(tuned)
-        places["onnx-fp32"] = exported
+        exported = given or walk.export(tuned)
+        places["onnx-fp32" if given is None else plan.home] = exported
     if until not in {"train", "compress", "export"}:
-        ready = Precise(ledger).precise(tuned, exported)
-        for backend in plan.backends if recipe.precision is not Precision.FP32 else ():
-            scheme = f"-{plan.scheme(backend)}" if recipe.precision.quantised else ""
-            places[f"onnx-{recipe.precision}{scheme}"] = ready[backend.name]
+        folded = exported if given is None else prepared(ledger, given)
+        if folded is not exported:
+            places[PREPARED] = folded
+        ready = Precise(ledger).precise(tuned, folded)
+        precision = plan.recipe.precision
+        for backend in plan.backends if precision is not plan.own else ():
+            scheme = f"-{plan.scheme(backend)}" if precision.quantised else ""
+            places[f"onnx-{precision}{scheme}"] = ready[backend.name]
     if until in {"compile", "measure"}:
         wrapping = Wrapping(ledger)
         wrapped = wrapping.wrapped(network, exported, ready)
@@ -97,19 +103,27 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         visiondeploy=__version__,
         until=until,
         recipe=made,
-        spec=(plan.served if engines else plan.spec).model_copy(update={"trained_steps": network.meta["steps"]}),
+        spec=(plan.served if engines else plan.spec).model_copy(update={"trained_steps": network.meta.get("steps", 0)}),
         network=network.digest,
         parameters=network.meta["parameters"],
         validation=plan.validation,
-        engine=_fastest(ledger, measured, engines, compressed=parameters is not None) if measured else None,
+        engine=_fastest(ledger, measured, engines, baseline, compressed=parameters is not None) if measured else None,
         engines=tuple(_engine(engine, f"engines/{engine.backend.name}", parameters) for engine in engines),
-        baseline=_engine(baseline, f"engines/{baseline.backend.name}" if wrapped else "network") if baseline else None,
+        baseline=_engine(baseline, f"engines/{baseline.backend.name}" if wrapped else plan.home) if baseline else None,
         left_out=tuple(ledger.left_out),
         parity=tuple(ledger.checks),
         stages=tuple(ledger.stages),
     )
     report = _report(ledger, measured, small) if measured else small.report if small and until == "compress" else None
     return Built(folder, materialise(folder, places, record, report), report)
+
+
+def _begun(recipe: Recipe, store: Store, events: Events, until: Until) -> tuple[Ledger, Artifact | None]:
+    """A ledger with a plan that can be carried out, and the ONNX file that the recipe names, where it names one."""
+    ledger = Ledger(Plan(recipe), store, events)
+    given = adopt(ledger, until) if recipe.model.onnx is not None else None
+    ledger.plan.check()
+    return ledger, given
 
 
 def _engine(engine: Compiled, folder: str, parameters: int | None = None) -> Engine:
@@ -138,16 +152,19 @@ def _report(ledger: Ledger, measured: Measured, small: Compressed | None) -> Rep
         ),
         notes=(*ledger.notes, *gate.notes(ledger.plan.served, ledger.trained)),
         compression=small.record.apart() if small else None,
+        file=reported(ledger.plan.spec),
     )
 
 
-def _fastest(ledger: Ledger, measured: Measured, engines: list[Compiled], *, compressed: bool) -> str | None:
-    """The backend of the fastest engine that holds its limits."""
+def _fastest(
+    ledger: Ledger, measured: Measured, engines: list[Compiled], baseline: Compiled | None, *, compressed: bool
+) -> str | None:
+    """The backend of the fastest engine that holds its limits. The baseline is one where it was asked for."""
     recipe, limits = ledger.plan.recipe, ledger.plan.recipe.limits
     known = {e.backend.name for e in engines if recipe.engine.allow_fallback or not e.realised.fallbacks()}
     speed = {
         row.backend: row.speedup.value
-        for row in measured.rows
+        for row in (measured.rows if baseline in engines else measured.rows[1:])
         if row.backend in known and row.speedup and gate.passes(row, limits, ledger.trained, compressed=compressed)
     }
     return max(speed, key=speed.__getitem__, default=None)

@@ -28,8 +28,9 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.inside import Inner, Watchable
 from visiondeploy.pipeline.differences import Comparison, Difference, TensorMeter
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.opening import MODEL, Place, dataset_of, find_place
+from visiondeploy.pipeline.opening import MODEL, OpenBuild, Place, dataset_of, find_place
 from visiondeploy.pipeline.stages.parity import parity
+from visiondeploy.pipeline.stages.prepare import PREPARED
 from visiondeploy.pipeline.stages.quantise import RANGES
 from visiondeploy.pipeline.stages.sample import Feeds
 from visiondeploy.types import Array, Session, Task, TensorSpec
@@ -93,9 +94,15 @@ def _check_places(ours: Place, theirs: Place) -> tuple[str, ...]:
     if ours.spec.classes != theirs.spec.classes:
         raise _different(f"{theirs.title} knows other classes")
     one, other = ours.build, theirs.build
-    if one.record.files.get(WEIGHTS) != other.record.files.get(WEIGHTS):
+    if _weights(one) != _weights(other):
         return (f"{one.folder.name} and {other.folder.name} were built from networks with other weights",)
     return ()
+
+
+def _weights(build: OpenBuild) -> str | None:
+    """The digest of the file that the weights of a build's network came from."""
+    graph = build.record.spec.graph
+    return build.record.files.get(WEIGHTS) if graph is None else graph.sha256
 
 
 def _different(how: str) -> UsageError:
@@ -219,10 +226,11 @@ def _scales(place: Place) -> Mapping[str, Array]:
 
     from visiondeploy.calibration.equalise import scaled_tensors
 
-    place.verify(ranges, f"{FP32}/{MODEL}")
+    source = next(name for name in (PREPARED, FP32) if f"{name}/{MODEL}" in place.build.record.files)
+    place.verify(ranges, f"{source}/{MODEL}")
     path = place.build.folder / ranges
     scales = parse_ranges(path.read_bytes(), str(path)).scales
-    return scaled_tensors(onnx.load(place.build.folder / FP32 / MODEL), scales) if scales else {}
+    return scaled_tensors(onnx.load(place.build.folder / source / MODEL), scales) if scales else {}
 
 
 def _scaled(value: Array, factor: Array | None) -> Array:

@@ -5,7 +5,9 @@ network/             checkpoint and TensorBoard events; what engines are compare
 network-compressed/  the same of the network made smaller, if it was
 compression/         what that did: report.json, compression.md, and metric over latency of all variants as PNG and SVG
 network-qat/         the same of the network fine-tuned for int8, if it was: what engines are made from
-onnx-fp32/           model.onnx, model.pt (TorchScript)
+onnx-fp32/           model.onnx, model.pt (TorchScript); of an ONNX file of somebody else that very file, instead of
+                     network/, and onnx-int8/ or onnx-fp16/ where that is its precision
+onnx-fp32-prepared/  that file with its constants folded, where other precisions are made of it
 onnx-fp16/           model.onnx in half precision
 onnx-int8-SCHEME/    model.onnx with the Q/DQ of a scheme and its ranges.json, one for each that a backend names
 …-uint8/             what takes raw images, made of the one before; then engines/pytorch is the baseline

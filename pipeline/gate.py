@@ -10,6 +10,7 @@ from visiondeploy.benchmarks.statistics import at_least, non_inferior
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.recipe import LimitSettings
+from visiondeploy.pipeline.stages import adopt
 from visiondeploy.types import Ending, Outcome, Realised, Status
 
 NAMED = 40
@@ -31,7 +32,8 @@ END_TO_END = {
 def notes(spec: NetworkSpec, trained: bool) -> tuple[str, ...]:
     """Sentences of a report that hold for all its rows."""
     ending = task_of(spec).ending
-    return (*(() if trained else (UNTRAINED,)), *(() if ending is None else (END_TO_END[ending],)))
+    served = () if ending is None else (END_TO_END[ending],)
+    return (*(() if trained else (UNTRAINED,)), *served, *adopt.notes(spec))
 
 
 def parity_check(name: str, found: AgreementRow, sqnr_db: float, pixels: float | None) -> Check:

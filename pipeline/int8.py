@@ -127,8 +127,9 @@ class Int8:
         return lambda: observe.observations(made.folder), made.digest
 
     def _key(self) -> NetworkKey:
+        files = self.network.files
         return NetworkKey(
-            weights=self.network.files["weights.safetensors"].sha256,
+            weights=(files.get("weights.safetensors") or files["model.onnx"]).sha256,
             graph=self.exported.files["model.onnx"].sha256,
             preprocessing=self.plan.spec.input.model_dump(mode="json"),
         )

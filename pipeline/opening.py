@@ -85,7 +85,8 @@ class Place:
         """The ONNX stage with the network alone that is in it; None where that depends on a backend that is unknown."""
         if self.engine is None:
             return self.name.removesuffix(f"-{self.spec.io}")
-        if not self.engine.precision.quantised:
+        graph = self.build.record.spec.graph
+        if not self.engine.precision.quantised or (graph is not None and graph.precision is self.engine.precision):
             return f"onnx-{self.engine.precision}"
         backend = BACKENDS.get(self.engine.backend)
         return None if backend is None else f"onnx-{self.engine.precision}-{Plan(self.build.recipe).scheme(backend)}"

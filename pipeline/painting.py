@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from visiondeploy.errors import UsageError
+from visiondeploy.errors import EnvironmentMismatch, UsageError
 from visiondeploy.models.checkpoint import read_spec
-from visiondeploy.models.data.styled import StyledDataset, read_painting
+from visiondeploy.models.data.styled import PhotographDataset, StyledDataset, read_painting
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.models.features import features_digest
 from visiondeploy.models.settings import StyleSettings
@@ -23,13 +23,16 @@ DEFAULT_FEATURES = "mobilenet"
 def dataset_of(recipe: Recipe, taught: StyleSpec | None = None) -> Dataset:
     """The recipe's data set, for a styled task with its paintings, as large as the recipe or a taught network has them.
 
-    Raises `UsageError` as `open_dataset`, for a styled task without paintings and for paintings with another task.
+    An ONNX file of somebody else needs none, and can be held against one. Raises `UsageError` as `open_dataset`, for a
+    styled task without paintings and for paintings with another task.
     """
     found = open_dataset(recipe.data.dataset, recipe.data.options)
     if not task_entry(recipe.task).styled:
         if recipe.style.images:
             raise UsageError(f"style.images are for style transfer, and the task is {recipe.task}: leave --style away.")
         return found
+    if recipe.model.onnx is not None and not recipe.style.images:
+        return PhotographDataset(found)
     if taught is None and recipe.model.checkpoint is not None:
         taught = read_spec(Path(recipe.model.checkpoint)).style
     size = recipe.style.size or (taught.size if taught else DEFAULT_SIZE)
@@ -54,6 +57,32 @@ def new_style(settings: StyleSettings, architecture: str, dataset: Dataset) -> S
         digests=tuple(painting.digest for painting in dataset.paintings),
         features=features,
         weights=features_digest(features),
+        size=settings.size or DEFAULT_SIZE,
+    )
+
+
+def held_against(settings: StyleSettings, dataset: Dataset) -> StyleSpec:
+    """What the pictures of somebody else's network are judged by: a painting if there is one, features if these are.
+
+    Raises `UsageError` for several paintings, and as `features_digest` for features that the recipe names.
+    """
+    paintings = dataset.paintings if isinstance(dataset, StyledDataset) else ()
+    if len(paintings) > 1:
+        raise UsageError(
+            f"style.images names {len(paintings)} pictures, expected one: the network paints in one style."
+        )
+    features = settings.features or DEFAULT_FEATURES
+    try:
+        weights = features_digest(features)
+    except EnvironmentMismatch:
+        if settings.features is not None:
+            raise
+        weights = None
+    return StyleSpec(
+        names=tuple(painting.name for painting in paintings),
+        digests=tuple(painting.digest for painting in paintings),
+        features=features if weights else None,
+        weights=weights,
         size=settings.size or DEFAULT_SIZE,
     )
 

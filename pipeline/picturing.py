@@ -88,7 +88,7 @@ def maker_of(
         return ClassMaker(runner, output or Output.COLOURS)
     if output is not None:
         raise UsageError(f"--output is for networks with classes, and {spec.task} paints a picture: leave it away.")
-    height, width = shape[1:3] if spec.io == "uint8" else shape[2:4]
+    height, width = shape[1:3] if spec.channels_last else shape[2:4]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     if size is not None and tile is not None and size != (tile, tile):
         raise UsageError(

@@ -21,12 +21,12 @@ from visiondeploy.errors import BackendUnavailable, InputError, UsageError
 from visiondeploy.models.checkpoint import read_spec
 from visiondeploy.models.compression.criteria import criterion_of
 from visiondeploy.models.reading import read_bytes
-from visiondeploy.models.spec import InputSpec, NetworkSpec
-from visiondeploy.models.table import check_batch, check_name, settings_of
+from visiondeploy.models.spec import ONNX, GraphSpec, InputSpec, NetworkSpec
+from visiondeploy.models.table import NETWORKS, check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
 from visiondeploy.pipeline.backends.inside import Profilable
-from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, backend_of
-from visiondeploy.pipeline.painting import dataset_of, new_style, taught_style
+from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, REFERENCES, backend_of
+from visiondeploy.pipeline.painting import dataset_of, held_against, new_style, taught_style
 from visiondeploy.pipeline.recipe import Recipe
 from visiondeploy.pipeline.stages.mix import Part
 from visiondeploy.pipeline.stages.sample import CalibrationSet
@@ -50,15 +50,21 @@ def file_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe with its data set, network, backends and machine. Each is found out on first use and kept."""
+    """A recipe with its data set, network, backends and machine. Each is found out on first use and kept.
+
+    `graph` is what was found of the ONNX file that the recipe names, where it names one.
+    """
 
     recipe: Recipe
+    graph: GraphSpec | None = None
 
     def check(self) -> None:
         """Raise now what could only be found after minutes of training: names, splits, backends, precision."""
         data = self.recipe.data
-        if self.recipe.model.checkpoint is None:
-            check_name(self.recipe.model.name)
+        if self.graph is not None:
+            self._check_graph()
+        elif self.recipe.model.checkpoint is None:
+            self._check_network()
             self._check_start()
             if self.recipe.train.steps:
                 check_batch(self.recipe.model.name, self.recipe.train.batch_size)
@@ -88,6 +94,26 @@ class Plan:
         self._check_profile()
         if self.serves:
             _ = self.served_task
+
+    def _check_network(self) -> None:
+        model, task = self.recipe.model, self.recipe.task
+        check_name(model.name)
+        if task != NETWORKS[model.name].task:
+            raise UsageError(
+                f"network '{model.name}' is for {NETWORKS[model.name].task}, and the task is {task}: leave --task away."
+            )
+        if model.feeds or model.black_white:
+            raise UsageError("model.feeds and model.black_white are for an ONNX file, as model.onnx: leave them away.")
+
+    def _check_graph(self) -> None:
+        name = self.graph.file if self.graph else ""
+        for backend in self.backends:
+            if backend.source != "onnx":
+                raise UsageError(
+                    f"backend {backend.name} runs networks of PyTorch, and {name} is an ONNX file: choose another one."
+                )
+        if self.recipe.calibration.mixed and not any(metric.judged for metric in self.task.metrics):
+            raise UsageError(f"--max-drop needs a metric, and of {name} none is judged here: leave it away.")
 
     def _check_start(self) -> None:
         start, wanted = self.recipe.model.start, self.recipe.model
@@ -168,6 +194,21 @@ class Plan:
         return usable
 
     @property
+    def own(self) -> Precision:
+        """The precision of the network itself, which nothing has to be made for."""
+        return Precision.FP32 if self.graph is None else self.graph.precision
+
+    @property
+    def baseline(self) -> Backend:
+        """What runs the network itself: everything is compared with that."""
+        return BACKENDS[REFERENCES["network" if self.graph is None else "onnx"]]
+
+    @property
+    def home(self) -> str:
+        """Where in a build's folder the network itself lies, which is an engine of the baseline."""
+        return "network" if self.graph is None else f"onnx-{self.own}"
+
+    @property
     def running(self) -> Backend | None:
         """The first of the backends whose engines run here; None where they are all for another machine."""
         return next((backend for backend in self.backends if backend.unrunnable() is None), None)
@@ -214,10 +255,16 @@ class Plan:
             return spec.model_copy(
                 update={"input": spec.input.model_copy(update=size), "io": "float32", "style": style}
             )
+        if recipe.model.onnx is not None and self.graph is None:
+            raise RuntimeError("an ONNX file is adopted before anything is known of it")
         height, width = recipe.input.height, recipe.input.width
         if height is None or width is None:
             first = self.dataset.split(recipe.data.train)[0].image.shape
             height, width = height or first[0], width or first[1]
+        size_of = InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std)
+        if self.graph is not None:
+            judged = held_against(recipe.style, self.dataset)
+            return NetworkSpec(architecture=ONNX, task=recipe.task, style=judged, input=size_of, graph=self.graph)
         return NetworkSpec(
             architecture=recipe.model.name,
             options=recipe.model.options,
@@ -226,7 +273,7 @@ class Plan:
             palette=self.dataset.palette,
             ignore_index=self.dataset.ignore_index,
             style=new_style(recipe.style, recipe.model.name, self.dataset),
-            input=InputSpec(height=height, width=width, mean=recipe.input.mean, std=recipe.input.std),
+            input=size_of,
         )
 
     def name(self, until: Until) -> str:

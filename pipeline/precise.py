@@ -26,7 +26,7 @@ class Precise:
     def precise(self, network: Artifact, exported: Artifact) -> dict[str, Artifact]:
         """The ONNX graph of `network` in the precision that was asked for: for each backend by its name."""
         recipe, names = self.plan.recipe, [backend.name for backend in self.plan.backends]
-        if recipe.precision is Precision.FP32:
+        if recipe.precision is self.plan.own:
             return dict.fromkeys(names, exported)
         if recipe.precision is Precision.FP16:
             return dict.fromkeys(names, half(self.ledger, exported))

@@ -18,16 +18,19 @@ from visiondeploy.models.table import NETWORKS
 from visiondeploy.models.tasks.style import STYLE
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.pytorch import load_any_size
+from visiondeploy.pipeline.backends.table import REFERENCES
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.opening import RUNS_ONNX, Place, find_places
 from visiondeploy.pipeline.picture_files import Errand, Existing, Kind, errands
 from visiondeploy.pipeline.picturing import AS_TAUGHT, Look, Maker, Output, maker_of
 from visiondeploy.pipeline.recipe import default_threads
-from visiondeploy.pipeline.stages.measure import BASELINE
 from visiondeploy.types import Image, Precision, Session
 
 # 1: build, engine, backend, precision, threads, pictures: input, output, height, width, milliseconds, error
 SCHEMA = "visiondeploy.prediction/1"
+
+RUNS_SHIPPED = REFERENCES["network"]
+"""What runs a network that comes with the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Runnable:
             build=name,
             name=name,
             spec=read_spec(folder),
-            backend=BASELINE,
+            backend=RUNS_SHIPPED,
             precision=Precision.FP32,
             threads=default_threads(),
             verify=lambda: None,
@@ -120,9 +123,9 @@ def runnable_at(build: Path, backend: str | None) -> Runnable:
         return Runnable.of(engine_at(build, backend))
     if str(build) not in shipped:
         raise unknown_name("build's folder, or network that comes with the project,", str(build), shipped)
-    if backend not in {None, BASELINE}:
+    if backend not in {None, RUNS_SHIPPED}:
         raise UsageError(
-            f"{build} comes with the project and runs in {BASELINE}: leave --backend away, or build it with "
+            f"{build} comes with the project and runs in {RUNS_SHIPPED}: leave --backend away, or build it with "
             f"--checkpoint {shipped[str(build)]}."
         )
     return Runnable.shipped(str(build), shipped[str(build)])
@@ -134,7 +137,8 @@ def look_of(spec: NetworkSpec, style: str | None) -> Look:
     Raises `UsageError` for a network that is not told its style, and for one that is told and `style` None;
     `InputError` for a picture that cannot be read.
     """
-    second = NETWORKS[spec.architecture].second
+    known = NETWORKS.get(spec.architecture)
+    second = None if known is None else known.second
     if spec.style is None or second is None:
         if style is not None:
             raise UsageError(
@@ -162,9 +166,9 @@ def predict(
     tile: int | None,
     batch: int | None,
     threads: int | None,
-    style: str | None,
     existing: Existing,
     events: Events,
+    style: str | None = None,
 ) -> Predictions:
     """Make the picture of an image, of all in a folder, or of the one on stdin ("-"), as files or on stdout ("-").
 

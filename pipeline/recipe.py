@@ -6,12 +6,13 @@ from `--set section.key=value`; the last one wins. All of it is checked at once,
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,7 +26,7 @@ from visiondeploy.errors import UsageError, unknown_name
 from visiondeploy.models.compression.settings import CompressSettings
 from visiondeploy.models.reading import parse_toml, read_toml
 from visiondeploy.models.settings import AugmentSettings, FinetuneSettings, QatSettings, StyleSettings, TrainSettings
-from visiondeploy.models.spec import Io
+from visiondeploy.models.spec import ONNX, Io
 from visiondeploy.pipeline.complaints import Keypath, Origins, complaint, dotted
 from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.toml import write_toml
@@ -48,6 +49,14 @@ def default_threads() -> int:
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
+
+OF_MODULES = frozenset({"train", "augment", "compress", "finetune", "qat", "export"})
+"""Sections that say what becomes of a PyTorch module."""
+
+OF_WEIGHTS = frozenset({("model", "options"), ("model", "checkpoint"), ("model", "start")})
+
+OF_FILES: dict[str, Any] = {"calibration": {"images": 16}, "bench": {"images": 32, "latency": {"seconds": 20}}}
+"""The recipe of an ONNX file that `--model` names."""
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -56,12 +65,20 @@ class ModelSettings(Settings):
     """The network: its name in the table, its own options, and a checkpoint to take instead of training one.
 
     `start` is a checkpoint of the same network whose weights training begins with, whatever it was taught.
+
+    Instead of both there may be `onnx`, an ONNX file of somebody else, which is taken as it is; its name is "onnx".
+    `feeds` has what its inputs beside the image are fed, a number for all elements or each of them in C order, and
+    `black_white` what is black and what white in the picture that it gives; without it an image says which of 0 … 1,
+    −1 … 1 and 0 … 255.
     """
 
     name: Name
     checkpoint: Text | None = None
     start: Text | None = None
     options: dict[str, Option] = Field(default_factory=dict)
+    onnx: Text | None = None
+    feeds: dict[str, float | tuple[float, ...]] = Field(default_factory=dict)
+    black_white: tuple[float, float] | None = None
 
 
 class DataSettings(Settings):
@@ -204,29 +221,56 @@ def resolve(
     """
     data, source = _base(model, recipe_file)
     origins: dict[Keypath, str] = {}
+    if model is not None and is_file(model):
+        _put(data, ("model", "onnx"), model, "--model", origins)
     for key, value in options.items():
         if value is not None:
             _put(data, tuple(key.split(".")), _plain(value), "command line", origins)
     for override in overrides:
         path, value = _parse_override(override)
         _put(data, path, value, f"--set {_short(override)}", origins)
+    if model is not None and is_file(model) and "task" not in data:
+        raise UsageError(f"{_short(model)} does not say what it is for: add --task style.")
     recipe = _validate(data, Origins(source, origins))
+    _check_given(recipe, origins)
+    return recipe
+
+
+def _check_given(recipe: Recipe, origins: Mapping[Keypath, str]) -> None:
+    """Raise `UsageError` for a value of the command line that has no effect with the rest of the recipe."""
+    if recipe.model.onnx is not None:
+        _refuse(
+            origins,
+            lambda place: place[0] in OF_MODULES or place[:2] in OF_WEIGHTS,
+            f"is for networks that are trained and exported here, and {_short(recipe.model.onnx)} is taken as it is, "
+            "with no weights to train: leave one of the two away.",
+        )
     if not recipe.compress.steps:
-        for place, origin in origins.items():
-            if place[0] == "finetune" or (place[0] == "compress" and place[1:] != ("separable",)):
-                raise UsageError(
-                    f"{origin}: {dotted(place)} is for compression, and nothing is to be compressed: add --prune, "
-                    "--separable or --budget, or leave it away."
-                )
+        _refuse(
+            origins,
+            lambda place: place[0] == "finetune" or (place[0] == "compress" and place[1:] != ("separable",)),
+            "is for compression, and nothing is to be compressed: add --prune, --separable or --budget, or leave it "
+            "away.",
+        )
     if recipe.model.checkpoint is not None:
         training = {"train"} if recipe.qat.steps or recipe.compress.steps else {"train", "augment"}
-        for place, origin in origins.items():
-            if place[0] in training or place[:2] in {("model", "options"), ("model", "start")}:
-                raise UsageError(
-                    f"{origin}: {dotted(place)} is for training, but the network comes from the checkpoint "
-                    f"{_short(recipe.model.checkpoint)}: leave one of the two away."
-                )
-    return recipe
+        _refuse(
+            origins,
+            lambda place: place[0] in training or place[:2] in {("model", "options"), ("model", "start")},
+            f"is for training, but the network comes from the checkpoint {_short(recipe.model.checkpoint)}: leave one "
+            "of the two away.",
+        )
+
+
+def _refuse(origins: Mapping[Keypath, str], concerns: Callable[[Keypath], bool], why: str) -> None:
+    for place, origin in origins.items():
+        if concerns(place):
+            raise UsageError(f"{origin}: {dotted(place)} {why}")
+
+
+def is_file(model: str) -> bool:
+    """Whether `--model` names an ONNX file, not a recipe."""
+    return model.lower().endswith(".onnx")
 
 
 def _packaged() -> Traversable:
@@ -243,9 +287,12 @@ def _base(model: str | None, recipe_file: Path | None) -> tuple[dict[str, Any], 
         return read_toml(recipe_file)[0], str(recipe_file)
     if model is None:
         raise UsageError(
-            f"neither --model nor --recipe was given: give --model with one of {', '.join(available_recipes())}, "
-            "or --recipe with a TOML file."
+            f"neither --model nor --recipe was given: give --model with one of {', '.join(available_recipes())} or an "
+            "ONNX file, or --recipe with a TOML file."
         )
+    if is_file(model):
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-")
+        return {"name": plain[:64] or ONNX, **copy.deepcopy(OF_FILES)}, "--model"
     if model not in available_recipes():
         raise unknown_name("network", _short(model), available_recipes())
     text = (_packaged() / f"{model}.toml").read_text(encoding="utf-8")
@@ -305,6 +352,11 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: Any, origin: str, o
 
 
 def _validate(data: Mapping[str, Any], origins: Origins) -> Recipe:
+    model, size = data.get("model"), data.get("input", {})
+    if isinstance(model, dict) and "onnx" in model and isinstance(size, dict):
+        # Of somebody else's network pixels / 255 are the likeliest, not ImageNet's normalisation.
+        plain = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+        data = {**data, "model": {"name": ONNX, **model}, "input": {**plain, **size}}
     try:
         # As JSON, because strict JSON takes "fp16" for an enum and a list for a tuple, but no "5" for 5.
         return Recipe.model_validate_json(json.dumps(_plain(data)), strict=True)

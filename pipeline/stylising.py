@@ -16,7 +16,7 @@ from typing import Any
 from visiondeploy.errors import InputError
 from visiondeploy.models.data.images import read_image
 from visiondeploy.models.features import features_digest
-from visiondeploy.models.gatys_scales import check_painting, scales_of, size_of
+from visiondeploy.models.gatys_scales import check_memory, check_painting, scales_of, size_of
 from visiondeploy.models.gatys_settings import GatysSettings
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.picture_files import Errand, Existing, errands
@@ -86,19 +86,22 @@ def stylise(
     As long as a picture is not done it can be watched: in a file beside it that ends with ".preview.jpg". All that is
     given is read and checked before anything is computed.
 
-    Raises as `features_digest` and `errands`, `InputError` where a picture cannot be read or is too small, and as the
-    stage.
+    Raises as `features_digest` and `errands`, `InputError` where a picture cannot be read or is too small,
+    `ResourceError` where one is to be too large for the memory, and as the stage.
     """
     weights = features_digest(settings.features)
     easel = _Easel(read_image(painting), weights, settings, threads, store, events)
     with _named(str(painting)):
         check_painting(size_of(easel.painting))
-    photos: list[tuple[Errand, Image]] = []
-    for errand in errands(source, target, kind="picture", existing=existing):
-        photos.append((errand, errand.read()))
+    found = errands(source, target, kind="picture", existing=existing)
+    photo = None
+    for errand in found:
+        photo = errand.read()
         with _named(errand.name):
-            scales_of(size_of(photos[-1][1]), settings)
-    pictures = tuple(easel.paint(errand, photo) for errand, photo in photos)
+            check_memory(scales_of(size_of(photo), settings)[-1])
+    # Stdin is read once, and a folder may hold more than the memory.
+    alone = photo if len(found) == 1 else None
+    pictures = tuple(easel.paint(errand, errand.read() if alone is None else alone) for errand in found)
     return Stylisings(str(painting), settings.features, weights, settings, pictures)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
-from visiondeploy.errors import GateFailed
+from visiondeploy.errors import GateFailed, InputError
 from visiondeploy.models.launch import launched
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.pipeline import gate
@@ -209,7 +209,14 @@ class Walk:
         faults: dict[str, str] = {}
         for backend in self.plan.backends:
             sources = {"network": network, "torchscript": exported, "onnx": ready[backend.name]}
-            engine, checks = self._engine(backend, precision, sources[backend.source], wrapped.get(backend.name))
+            try:
+                engine, checks = self._engine(backend, precision, sources[backend.source], wrapped.get(backend.name))
+            except InputError as error:
+                # Of somebody else's graph it is not said that each runtime knows all operators.
+                if self.plan.graph is None or self.plan.recipe.backend != "auto":
+                    raise
+                faults[backend.name] = str(error).rstrip(".")
+                continue
             wrong = [check for check in checks if check.status is not Outcome.PASS]
             if wrong:
                 faults[backend.name] = "; ".join(f"{c.name}: {c.found}, limit {c.limit}" for c in wrong)
@@ -268,11 +275,11 @@ class Walk:
 
     def baseline(self, network: Artifact, engines: Sequence[Compiled], wrapped: Mapping[str, Artifact]) -> Compiled:
         """The network itself as an engine, which may be among `engines` already: what every row is compared with."""
-        backend = BACKENDS[measuring.BASELINE]
+        backend, precision = self.plan.baseline, self.plan.own
         for engine in engines:
-            if engine.backend is backend:
+            if engine.backend is backend and engine.precision is precision:
                 return engine
-        return self._engine(backend, Precision.FP32, network, wrapped.get(backend.name))[0]
+        return self._engine(backend, precision, network, wrapped.get(backend.name))[0]
 
     def _compile(
         self, backend: Backend, source: Artifact, *, served: bool = False, bare: Artifact | None = None
@@ -326,13 +333,14 @@ class Walk:
             "threads": recipe.threads,
             "machine": fingerprint(self.plan.environment),
         }
+        if self.plan.graph is not None:
+            # Of a file the engines do not hang on what it is fed beside images, nor on what its pictures are judged by.
+            settings["spec"] = self.plan.spec.model_dump(mode="json")
         tools = tool_versions(*measuring.TOOLS, *(p for b in BACKENDS.values() for p in b.packages))
         step = Step("measure", measuring.VERSION, inputs, settings, tools)
         contenders = [self.contender(baseline, network)]
         contenders += [
-            self.contender(engine, made_from, recipe.compress.label)
-            for engine in engines
-            if engine.backend.name != measuring.BASELINE
+            self.contender(engine, made_from, recipe.compress.label) for engine in engines if engine is not baseline
         ]
 
         def make(out: Path) -> Mapping[str, Any]:

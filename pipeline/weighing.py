@@ -17,7 +17,6 @@ from visiondeploy.benchmarks.statistics import at_least, paired_ratio
 from visiondeploy.models.compression.budget import parse_budget
 from visiondeploy.models.compression.shapes import shape_of
 from visiondeploy.pipeline import gate
-from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.ledger import Ledger
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.stages import measure as measuring
@@ -129,7 +128,7 @@ class Weighing:
         }
         inputs = {"baseline": baseline.artifact.digest, "validation": self.plan.validation}
         inputs |= {name: engine.artifact.digest for name, engine in engines.items()}
-        tools = tool_versions(*measuring.TOOLS, *BACKENDS[measuring.BASELINE].packages, *trial.backend.packages)
+        tools = tool_versions(*measuring.TOOLS, *self.ledger.plan.baseline.packages, *trial.backend.packages)
         step = Step("weigh", measuring.VERSION, inputs, settings, tools)
         contenders = [walk.contender(baseline, self.made[0].tuned)]
         for one in self.made:

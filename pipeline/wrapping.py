@@ -12,7 +12,6 @@ from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.ledger import Ledger, parity_note
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.stages import wrap
-from visiondeploy.pipeline.stages.measure import BASELINE
 from visiondeploy.pipeline.store import Artifact, Step, tool_versions
 
 
@@ -33,7 +32,7 @@ class Wrapping:
             return {}
         found: dict[str, Artifact] = {}
         made: dict[tuple[str, str], Artifact] = {}
-        for backend in dict.fromkeys((*self.plan.backends, BACKENDS[BASELINE])):
+        for backend in dict.fromkeys((*self.plan.backends, self.plan.baseline)):
             kind = backend.source
             sources = {"network": network, "torchscript": exported, "onnx": ready.get(backend.name)}
             source = sources[kind]

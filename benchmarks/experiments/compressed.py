@@ -17,7 +17,7 @@ from pathlib import Path
 from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.latency import LatencySettings
 from visiondeploy.benchmarks.report import cells
-from visiondeploy.benchmarks.report.schema import Report, Row, Verdict
+from visiondeploy.benchmarks.report.schema import BASELINE_BACKEND, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import VisionDeployError
 from visiondeploy.models.cache import default_root
@@ -26,7 +26,7 @@ from visiondeploy.pipeline.build import build
 from visiondeploy.pipeline.cli.display import Display
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.recipe import Recipe, resolve
-from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure
+from visiondeploy.pipeline.stages.measure import Contender, measure
 from visiondeploy.pipeline.store import Store, write_atomic
 from visiondeploy.types import Precision, Realised
 
@@ -78,11 +78,13 @@ def contenders(
             built = build(recipe_of(options, checkpoint, size, precision), store, place, display, until="compile")
             if not found:
                 folder = built.folder / "network"
-                realised = BACKENDS[BASELINE].realised(folder, options.threads, plan.samples[0])
+                realised = BACKENDS[BASELINE_BACKEND].realised(folder, options.threads, plan.samples[0])
                 weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
                 parameters = sizes[DENSE].parameters
                 found.append(
-                    Contender(BASELINE, DENSE, BASELINE, Precision.FP32, folder, weights, parameters, realised)
+                    Contender(
+                        BASELINE_BACKEND, DENSE, BASELINE_BACKEND, Precision.FP32, folder, weights, parameters, realised
+                    )
                 )
             for engine in built.record.engines:
                 found.append(

@@ -33,7 +33,7 @@ from visiondeploy.benchmarks.environment import capture
 from visiondeploy.benchmarks.experiments.peers_methods import Nncf, Peer, peers, random_network
 from visiondeploy.benchmarks.experiments.peers_table import OURS, document, level, row_name
 from visiondeploy.benchmarks.latency import LatencySettings
-from visiondeploy.benchmarks.report.schema import Report, Row, Verdict
+from visiondeploy.benchmarks.report.schema import BASELINE_BACKEND, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.calibration.sets import pool
 from visiondeploy.errors import VisionDeployError
@@ -42,7 +42,7 @@ from visiondeploy.pipeline.build import Built, build
 from visiondeploy.pipeline.cli.display import Display
 from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.recipe import Recipe, resolve
-from visiondeploy.pipeline.stages.measure import BASELINE, Contender, measure
+from visiondeploy.pipeline.stages.measure import Contender, measure
 from visiondeploy.pipeline.stages.sample import CalibrationSet, Feeds
 from visiondeploy.pipeline.store import Artifact, Json, Step, Store, tool_versions, write_atomic
 from visiondeploy.types import Array, Precision, Realised, Status
@@ -155,12 +155,12 @@ class Comparison:
         rows = [measured[entry.name] if isinstance(entry, Contender) else entry for entry in entries]
         if not self.subject.trained:
             rows = [row.model_copy(update={"quality": None}) for row in rows]
-        return sorted(rows, key=lambda row: (row.backend != BASELINE, row.backend))
+        return sorted(rows, key=lambda row: (row.backend != BASELINE_BACKEND, row.backend))
 
     def _baseline(self) -> Contender:
         folder = self.built.folder / "network"
-        realised = BACKENDS[BASELINE].realised(folder, self.threads, {})
-        return self._contender(BASELINE, BASELINE, Precision.FP32, folder, realised)
+        realised = BACKENDS[BASELINE_BACKEND].realised(folder, self.threads, {})
+        return self._contender(BASELINE_BACKEND, BASELINE_BACKEND, Precision.FP32, folder, realised)
 
     def _ours(self) -> Iterator[Contender | Row]:
         for engine in self.built.record.engines:

@@ -14,12 +14,12 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from visiondeploy.benchmarks.report.compression import Compression
-from visiondeploy.benchmarks.report.parts import Interval, Part, Positive, Share, Text
+from visiondeploy.benchmarks.report.parts import Interval, OnnxFile, Part, Positive, Share, Text, first_problem, parse
 from visiondeploy.errors import InputError
 from visiondeploy.types import Agreement, Outcome, Precision, Status
 
@@ -29,6 +29,8 @@ SCHEMA: Literal["visiondeploy.report/1"] = "visiondeploy.report/1"
 _FAMILY = "visiondeploy.report/"
 
 BASELINE_BACKEND = "pytorch"
+FILE_BACKEND = "onnxruntime"
+"""What runs the baseline where there is no PyTorch network, but somebody else's ONNX file."""
 
 # Lists of plain numbers, which `json.dumps(indent=...)` spreads over one line per number.
 _NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\n\s*\]")
@@ -116,8 +118,9 @@ class Quality(Part):
         if not self.smaller:
             return self.delta * 100, None if self.ci95 is None else (self.ci95[0] * 100, self.ci95[1] * 100)
         scale = -100 / self.baseline if self.baseline > 0 else -math.inf
-        value = self.delta * scale if self.delta else 0.0
-        return value, None if self.ci95 is None else (self.ci95[1] * scale, self.ci95[0] * scale)
+        # Of a baseline of 0 the scale is infinite, and no change is no change all the same.
+        value, *bounds = (change * scale if change else 0.0 for change in (self.delta, *reversed(self.ci95 or ())))
+        return value, (bounds[0], bounds[1]) if bounds else None
 
     @model_validator(mode="after")
     def _delta_is_the_difference(self) -> Self:
@@ -314,7 +317,10 @@ def _worst(checks: Iterable[Check]) -> Outcome:
 
 
 class Report(Part):
-    """Rows measured on one machine in one run; the first is the baseline (PyTorch eager, fp32)."""
+    """Rows measured on one machine in one run; the first is the baseline.
+
+    That is PyTorch eager in fp32, or with `file` that very file in ONNX Runtime, in the precision that it had.
+    """
 
     schema_name: Literal["visiondeploy.report/1"] = Field(default=SCHEMA, alias="schema")
     environment: Environment
@@ -323,14 +329,16 @@ class Report(Part):
     notes: tuple[str, ...] = ()
     compression: Compression | None = None
     """What compressing the network did; None, and absent from the JSON, where it was not compressed."""
+    file: OnnxFile | None = None
+    """The network, where that is no PyTorch module of ours; else None, and absent from the JSON."""
 
     @model_validator(mode="after")
     def _baseline_first(self) -> Self:
-        first = self.rows[0]
-        if (first.backend, first.precision) != (BASELINE_BACKEND, Precision.FP32):
-            raise ValueError(
-                f"the first row is the baseline, {BASELINE_BACKEND} fp32, found {first.backend} {first.precision.value}"
-            )
+        first, file = self.rows[0], self.file
+        wanted = (BASELINE_BACKEND, Precision.FP32) if file is None else (FILE_BACKEND, file.precision)
+        if (first.backend, first.precision) != wanted:
+            found = f"{first.backend} {first.precision.value}"
+            raise ValueError(f"the first row is the baseline, {wanted[0]} {wanted[1].value}, found {found}")
         if first.status is Status.OK and (first.speedup is None or first.speedup.value != 1):
             raise ValueError("the baseline's speed-up is 1 by definition")
         if first.status is not Status.OK and any(row.speedup for row in self.rows):
@@ -356,7 +364,7 @@ class Report(Part):
 
     def to_json(self) -> str:
         """The report as JSON text, UTF-8 friendly, lists of numbers on one line, with a final newline."""
-        absent = {"compression"} if self.compression is None else None
+        absent = {name for name in ("compression", "file") if getattr(self, name) is None}
         content = self.model_dump(mode="json", by_alias=True, exclude=absent)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         return _NUMBERS.sub(lambda found: "[" + re.sub(r"\s*\n\s*", " ", found[1]) + "]", text) + "\n"
@@ -368,7 +376,7 @@ class Report(Part):
         Raises InputError where the text is not JSON, is of another schema or version, or breaks the contract.
         """
         try:
-            content = json.loads(text, parse_constant=_refuse_constant)
+            content = parse(text)
         except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{source} is not a report: {error}; expected JSON as `deploy bench --json` writes."
@@ -379,11 +387,7 @@ class Report(Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise InputError(f"{source} is a report that breaks its contract: {_first_problem(error)}.") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+            raise InputError(f"{source} is a report that breaks its contract: {first_problem(error)}.") from None
 
 
 def _foreign(found: object) -> str:
@@ -394,11 +398,3 @@ def _foreign(found: object) -> str:
         )
     said = "no schema" if found is None else f"schema {str(found)[:80]!r}"
     return f"is not a report of visiondeploy: found {said}, expected schema {SCHEMA!r}."
-
-
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False)
-    where = ".".join(str(part) for part in problems[0]["loc"])
-    message = problems[0]["msg"].removeprefix("Value error, ")
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"

@@ -87,3 +87,33 @@ class StyledDataset:
         """Sha256 over the photographs of a split and the paintings."""
         every = [[painting.digest, *painting.image.shape] for painting in self.paintings]
         return hashlib.sha256(json.dumps([self._photographs.digest(split), every]).encode()).hexdigest()
+
+
+class PhotographSplit:
+    """The images of a split without their truths."""
+
+    def __init__(self, split: Split) -> None:
+        self.name = split.name
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(self._split[index], target=None)
+
+
+class PhotographDataset:
+    """A data set of photographs, of which masks and classes do not matter, where no painting is known."""
+
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    ignore_index = 255
+
+    def __init__(self, photographs: Dataset) -> None:
+        self._photographs = photographs
+        self.name, self.splits, self.digest = photographs.name, photographs.splits, photographs.digest
+
+    def split(self, name: str) -> PhotographSplit:
+        """A split of the photographs."""
+        return PhotographSplit(self._photographs.split(name))

@@ -56,9 +56,10 @@ class Style:
             raise InputError(f"network {spec.architecture} is for style transfer, and its description has no style.")
         self.spec = spec
         self.style: StyleSpec = spec.style
-        self.second = NETWORKS[spec.architecture].second
-        self.inputs = (INPUT,) if self.second is None else (INPUT, self.second)
-        self.metrics = (
+        known = NETWORKS.get(spec.architecture)
+        self.second = None if known is None else known.second
+        self.inputs: tuple[str, ...] = (INPUT,) if self.second is None else (INPUT, self.second)
+        self.metrics: tuple[Metric, ...] = (
             Metric("style_loss", _style_loss, self._by_layer, "layer", smaller=True),
             Metric("content_loss", _content_loss, lambda _: {}, "layer", smaller=True),
             Metric("flicker", _flicker, lambda _: {}, "layer", smaller=True, judged=False),
@@ -152,6 +153,13 @@ class Style:
         two show the same, in 0…1; NaN where there is no such picture. Raises `InputError` where a sample has no
         painting.
         """
+        rows = self._losses(outputs, samples)
+        still = self.pictures(outputs)
+        unsteady = np.full(len(rows), np.nan) if moved is None else _unsteadiness(still, self.pictures(moved))
+        return np.insert(rows, _FLICKER, unsteady, axis=1)
+
+    def _losses(self, outputs: Mapping[str, Array], samples: Sequence[Sample]) -> Array:
+        """Rows N×(1 + layers): the content loss and, where there are paintings, the style loss of each layer."""
         import torch
 
         from visiondeploy.models.perceptual import content_loss, style_losses
@@ -162,25 +170,31 @@ class Style:
         with torch.no_grad():
             found = net(torch.from_numpy(self.pictures(outputs)), (*net.content, *net.style))
             wanted = net(photographs, net.content)
-            paintings = [self._painting(sample) for sample in samples]
-            grams = {layer: torch.cat([gram[layer] for gram in paintings]) for layer in net.style}
-            columns = [content_loss(found, wanted), *style_losses(found, grams).values()]
+            columns = [content_loss(found, wanted)]
+            if self.style.names:
+                paintings = [self._painting(sample) for sample in samples]
+                grams = {layer: torch.cat([gram[layer] for gram in paintings]) for layer in net.style}
+                columns += style_losses(found, grams).values()
         rows: Array = torch.stack(columns, dim=1).double().numpy()
-        still = self.pictures(outputs)
-        unsteady = np.full(len(rows), np.nan) if moved is None else _unsteadiness(still, self.pictures(moved))
-        return np.insert(rows, _FLICKER, unsteady, axis=1)
+        return rows
 
     @cached_property
     def features(self) -> FeatureNet:
-        """The network in whose features is judged. Raises `InputError` for other weights than the spec names."""
+        """The network in whose features is judged.
+
+        Raises `InputError` for other weights than the spec names, and where it names none.
+        """
         from visiondeploy.models.features import features_digest, load_features
 
-        if features_digest(self.style.features) != self.style.weights:
+        name = self.style.features
+        if name is None:
+            raise InputError(f"network {self.spec.architecture} is judged in no features: its description names none.")
+        if features_digest(name) != self.style.weights:
             raise InputError(
-                f"the weights of feature network '{self.style.features}' here are not those that this network was "
-                "judged with, and losses of the two cannot be compared: fetch them again, or train anew."
+                f"the weights of feature network '{name}' here are not those that this network was judged with, and "
+                "losses of the two cannot be compared: fetch them again, or train anew."
             )
-        return load_features(self.style.features)
+        return load_features(name)
 
     def _painting(self, sample: Sample) -> dict[str, Tensor]:
         """The Gram matrices of a sample's painting, 1×C×C by layer, computed once for each painting."""
@@ -196,10 +210,12 @@ class Style:
         return known[1]
 
     def likeness(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> dict[str, Array]:
-        """SSIM (Wang et al. 2004), PSNR in dB and distance in features of the pictures, (N,) each."""
+        """SSIM (Wang et al. 2004), PSNR in dB and, where there are any, distance in features of pictures, (N,) each."""
         expected, found = self.pictures(reference), self.pictures(candidate)
-        apart = self._apart(expected, found)
-        return {"ssim": _ssim(expected, found), "psnr_db": _psnr(expected, found), "features": apart}
+        measures = {"ssim": _ssim(expected, found), "psnr_db": _psnr(expected, found)}
+        if self.style.features is not None:
+            measures["features"] = self._apart(expected, found)
+        return measures
 
     def _apart(self, expected: Array, found: Array) -> Array:
         import torch

@@ -19,6 +19,7 @@ from visiondeploy.models.tasks.segmentation import Segmentation
 from visiondeploy.models.tasks.segmentation_bytes import SegmentationBytes
 from visiondeploy.models.tasks.style import Style
 from visiondeploy.models.tasks.style_bytes import StyleBytes
+from visiondeploy.models.tasks.style_graph import StyleGraph
 from visiondeploy.types import Dataset, Task
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 class TaskEntry:
     """The forms of a task by what its graphs take and give, and the module whose `objective` trains it.
 
-    A `styled` task is judged by paintings, and has no use for the classes of a data set.
+    A `styled` task is judged by paintings, and has no use for the classes of a data set. `graph` is the form for ONNX
+    files of somebody else, None where a task has none.
     """
 
     forms: Mapping[Io, Callable[[NetworkSpec], Task]]
     objective: str
     styled: bool = False
+    graph: Callable[[NetworkSpec], Task] | None = None
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -42,7 +45,10 @@ TASKS: dict[str, TaskEntry] = {
         {"float32": Segmentation, "uint8": SegmentationBytes}, "visiondeploy.models.tasks.segmentation_objective"
     ),
     "style": TaskEntry(
-        {"float32": Style, "uint8": StyleBytes}, "visiondeploy.models.tasks.style_objective", styled=True
+        {"float32": Style, "uint8": StyleBytes},
+        "visiondeploy.models.tasks.style_objective",
+        styled=True,
+        graph=StyleGraph,
     ),
 }
 
@@ -59,10 +65,21 @@ def task_of(spec: NetworkSpec) -> Task:
 
     Raises `UsageError` for one that is not in the table, or that has no such form.
     """
+    if spec.graph is not None:
+        return graph_form(spec.task)(spec)
     forms = task_entry(spec.task).forms
     if spec.io not in forms:
         raise UsageError(f"task {spec.task} has no graphs with {spec.io}: set export.io to {' or '.join(forms)}.")
     return forms[spec.io](spec)
+
+
+def graph_form(name: str) -> Callable[[NetworkSpec], Task]:
+    """The form of a task for ONNX files of somebody else. Raises `UsageError` where it has none."""
+    form = task_entry(name).graph
+    if form is None:
+        known = ", ".join(task for task, entry in TASKS.items() if entry.graph is not None)
+        raise UsageError(f"ONNX files of others are built for {known} so far, not for {name}: give --task {known}.")
+    return form
 
 
 def objective_of(

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visiondeploy.types import Precision
+
 if TYPE_CHECKING:
     import onnx
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 NAMES = {1: "fp32", 10: "fp16", 16: "bf16", 3: "int8", 2: "int8", 17: "fp8"}
 _CODES = ("int8", "fp8")
+_ROUNDING = frozenset(
+    {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+)
 _UINT8 = 2
 """What QuantizeLinear makes where no zero point says otherwise."""
 
@@ -34,7 +39,21 @@ def io_names(path: Path) -> tuple[list[str], list[str]]:
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    return [value.name for value in graph.input], [value.name for value in graph.output]
+    return [value.name for value in inputs_of(graph)], [value.name for value in graph.output]
+
+
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What has to be fed. Before IR version 4 the weights stood among the inputs, too."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def precision_of(model: onnx.ModelProto) -> Precision:
+    """The precision that a graph has: int8 where it rounds to codes, fp16 where all its products are in it."""
+    if any(node.op_type in _ROUNDING for node in model.graph.node):
+        return Precision.INT8
+    found = products_of(model)
+    return Precision.FP16 if found and all(product.wanted == "fp16" for product in found) else Precision.FP32
 
 
 def stored_types(path: Path) -> dict[str, int]:
@@ -71,6 +90,10 @@ class _Types:
         self.graph = model.graph
         self._model = model
         self._constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type == "Constant":
+                kinds = [given.t.data_type for given in node.attribute if given.HasField("t")]
+                self._constants |= dict.fromkeys(node.output, kinds[0]) if kinds else {}
         self._makers = {name: node for node in model.graph.node for name in node.output}
         self._declared = self._values(model.graph)
         self._inferred: dict[str, int] | None = None

@@ -25,10 +25,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare the engines of BUILDs with PyTorch: accuracy, agreement, latency, memory.
+    """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
 
-    Without BUILD, all builds in builds/ that share the newest one's network. Baseline and engines run in
-    shuffled turns in one run, with equal threads; speed-ups are ratios with a 95 % interval.
+    Compared are accuracy, agreement, latency and memory. Without BUILD, all builds in builds/ that share the newest
+    one's network. Baseline and engines run in shuffled turns in one run, with equal threads; speed-ups are ratios with
+    a 95 % interval.
     """
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench

@@ -27,6 +27,7 @@ def command(out: Path | None, strict: bool | None, as_json: bool, **shared: Any)
     deploy build --model unet --dataset folder:../data/camvid --precision int8 --backend openvino
     deploy build --model unet --precision int8 --io uint8
     deploy build --model unet --precision int8 --prune 0.6 --separable --distil
+    deploy build --model painter.onnx --task style --dataset images:photographs --precision int8
     deploy build --recipe mine.toml --set train.steps=4000
     """
     from visiondeploy.pipeline.cli.building import holding, run, say

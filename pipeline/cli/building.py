@@ -45,7 +45,8 @@ def _follow(recipe: Recipe, until: Until) -> NoReturn:
     from visiondeploy.pipeline.walk import Walk
 
     ledger = Ledger(Plan(recipe), Store(default_root()), Silent())
-    Walk(ledger).follow(until, lambda network: compressed(ledger, network))
+    if recipe.model.onnx is None:
+        Walk(ledger).follow(until, lambda network: compressed(ledger, network))
     sys.exit(0)
 
 

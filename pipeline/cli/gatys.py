@@ -42,7 +42,7 @@ GATYS_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--size", type=click.IntRange(32, 4096), metavar="PIXELS", help="Gatys: the longer side."),
     click.option("--content-weight", type=Weight(min=0, max=1e6), help="Gatys: of being like the photograph."),
     click.option("--style-weight", type=Weight(min=0, max=1e6), help="Gatys: of being like the painting."),
-    click.option("--features", metavar="NAME", help="Gatys: the network that compares (see `deploy models`)."),
+    click.option("--features", metavar="NAME", help="Gatys: the network that compares (see `deploy weights list`)."),
 )
 
 

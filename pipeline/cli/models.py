@@ -19,7 +19,10 @@ def command() -> None:
 
     recipes = available_recipes()
     sections: dict[str, dict[str, str]] = {
-        "networks": {name: f"{entry.summary} ({entry.task})" for name, entry in NETWORKS.items()},
+        "networks": {
+            **{name: f"{entry.summary} ({entry.task})" for name, entry in NETWORKS.items()},
+            "FILE.onnx": "anybody's ONNX file, as it is (--task style)",
+        },
         "trained networks": {name: f"deploy predict {name} PHOTO -o PICTURE" for name in shipped_networks()},
         "recipes": {name: f"deploy build --model {name}" for name in recipes},
         "backends": {name: ", ".join(sorted(backend.precisions)) for name, backend in BACKENDS.items()},

@@ -56,7 +56,12 @@ threads_option = click.option(
 )
 
 RECIPE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option("--model", metavar="NAME", help="The network, by the name of its recipe (see `deploy models`)."),
+    click.option(
+        "--model",
+        metavar="NAME|FILE.onnx",
+        help="The network, by the name of its recipe (see `deploy models`), or an ONNX file of anybody's.",
+    ),
+    click.option("--task", metavar="NAME", help="What an ONNX file is for: style."),
     click.option("--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe of your own, TOML."),
     click.option("--dataset", metavar="SPEC", help='"synthetic" or "folder:PATH".'),
     click.option(
@@ -195,6 +200,7 @@ def recipe_of(shared: Mapping[str, Any], more: Mapping[str, object] | None = Non
 
     height, width = shared["size"] or (None, None)
     options: dict[str, object] = {
+        "task": shared["task"],
         "data.dataset": shared["dataset"],
         "model.checkpoint": shared["checkpoint"],
         "style.images": shared["styles"] or None,

@@ -1,4 +1,4 @@
-"""Stage `measure`: engines against the PyTorch baseline, in one run: accuracy, agreement, latency, memory."""
+"""Stage `measure`: engines against the baseline, in one run: accuracy, agreement, latency, memory."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ from visiondeploy.types import Array, Precision, Realised, Sample, Session, Spli
 # 4: an engine that cannot run here has its layers as they were built
 VERSION = 4
 TOOLS = ("numpy", "scipy", "pillow")
-
-BASELINE = "pytorch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +184,7 @@ def _row(
     is_baseline = contender.name == baseline
     reference = compared.reference
     scores = reference if is_baseline else compared.scores[contender.name]
+    measured = tuple(quality(metric, reference, scores) for metric in task.metrics)
     return Row(
         name=contender.name,
         model=contender.model,
@@ -198,8 +197,8 @@ def _row(
         parameters=contender.parameters,
         size_bytes=contender.size_bytes,
         peak_rss_bytes=memory if isinstance(memory, int) else None,
-        quality=quality(task.metrics[0], reference, scores),
-        more=tuple(quality(metric, reference, scores) for metric in task.metrics[1:]),
+        quality=measured[0] if measured else None,
+        more=measured[1:],
         likeness={}
         if is_baseline
         else {name: likeness(values) for name, values in compared.likeness[contender.name].items()},

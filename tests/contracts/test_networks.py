@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from kit.networks import spec_of
+from kit.networks import fed, spec_of
 from kit.photos import photos
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -26,10 +26,11 @@ from visiondeploy.types import Sample
 
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
-    def test_gives_logits_at_the_inputs_size_for_any_size(self, name: str) -> None:
+    def test_gives_an_output_at_the_inputs_size_for_any_size(self, name: str) -> None:
         module = new_network(spec_of(name), seed=0).module.eval()
         for size in ((32, 48), (33, 47), (17, 65)):
-            assert module(torch.randn(2, 3, *size)).shape == (2, 3, *size)
+            # Three classes, or three colours.
+            assert module(*fed(spec_of(name), 2, *size)).shape == (2, 3, *size)
 
     def test_weights_depend_on_the_seed_alone(self, name: str) -> None:
         torch.manual_seed(5)
@@ -43,24 +44,25 @@ class TestEveryNetwork:
     def test_trains_a_step(self, name: str) -> None:
         module = new_network(spec_of(name), seed=0).module.train()
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-        images, masks = torch.randn(2, 3, 32, 48), torch.randint(0, 3, (2, 32, 48))
-        before = torch.nn.functional.cross_entropy(module(images), masks)
+        images, masks = fed(spec_of(name), 2, 32, 48), torch.randint(0, 3, (2, 32, 48))
+        before = torch.nn.functional.cross_entropy(module(*images), masks)
         before.backward()
         optimizer.step()
-        after = torch.nn.functional.cross_entropy(module(images), masks)
+        after = torch.nn.functional.cross_entropy(module(*images), masks)
         assert after < before
 
     def test_comes_back_from_its_checkpoint(self, name: str, tmp_path) -> None:
         network = new_network(spec_of(name), seed=3)
         save_network(Network(network.module, network.spec.model_copy(update={"trained_steps": 7})), tmp_path)
         found = load_network(tmp_path)
-        image = torch.randn(1, 3, 32, 48)
+        image = fed(network.spec, 1, 32, 48)
         assert found.spec.trained_steps == 7
-        assert torch.equal(found.module(image), network.module.eval()(image))
+        assert torch.equal(found.module(*image), network.module.eval()(*image))
 
     def test_tensorboard_shows_predictions_and_what_its_blocks_give(self, name: str, tmp_path) -> None:
         network = new_network(spec_of(name), seed=0)
-        sample = Sample("one", np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.uint8))
+        image = np.zeros((32, 48, 3), np.uint8)
+        sample = Sample("one", image, image[..., 0] if network.spec.style is None else image)
         with Monitor(tmp_path, first_step=0) as monitor:
             monitor.pictures(1, network.module.train(), task_of(network.spec), [sample])
         events = EventAccumulator(str(tmp_path))
@@ -91,8 +93,8 @@ class TestEveryNetwork:
     def test_made_smaller_it_comes_back_from_its_checkpoint(self, name: str, tmp_path) -> None:
         network = compressed(name)
         save_network(network, tmp_path)
-        image = torch.randn(1, 3, 32, 48)
-        assert torch.equal(load_network(tmp_path).module(image), network.module(image))
+        image = fed(network.spec, 1, 32, 48)
+        assert torch.equal(load_network(tmp_path).module(*image), network.module(*image))
 
     def test_refuses_an_option_it_does_not_have(self, name: str) -> None:
         with pytest.raises(UsageError, match=r"model.options of network '.*': unknown key 'nosuch'"):

@@ -48,3 +48,11 @@ def shared_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here; VISIONDEPLOY_DATA can name the folder above it")
     return folder
+
+
+def write_pictures(root: Path, count: int) -> Path:
+    """A folder with pictures "0.png", "1.png" … of one grey each."""
+    root.mkdir(parents=True)
+    for number in range(count):
+        Pillow.fromarray(np.full((4, 6, 3), 10 * number, np.uint8)).save(root / f"{number}.png")
+    return root

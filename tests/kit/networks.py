@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from visiondeploy.models.spec import InputSpec, NetworkSpec, StyleSpec
 from visiondeploy.models.table import NETWORKS
 
@@ -32,3 +35,12 @@ def spec_of(name: str) -> NetworkSpec:
             **kinds,
         }
     )
+
+
+def fed(spec: NetworkSpec, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+    """Random inputs of a network: images, and what says the style where it is told."""
+    second = NETWORKS[spec.architecture].second
+    images = torch.randn(batch, 3, height, width)
+    if second == "weights":
+        return images, torch.eye(len(spec.kinds))[torch.arange(batch) % len(spec.kinds)]
+    return (images,) if second is None else (images, torch.randn(batch, 3, height, width))

@@ -110,12 +110,13 @@ def verdict() -> Verdict:
     )
 
 
-def report(*rows: Row) -> Report:
+def report(*rows: Row, **fields: Any) -> Report:
     return Report(
         environment=environment(),
         rows=rows or (baseline(), int8(), fp16(), broken(), not_run()),
         verdict=verdict(),
         notes=("quality on camvid/val.",),
+        **fields,
     )
 
 

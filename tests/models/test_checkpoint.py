@@ -160,7 +160,7 @@ def test_a_network_that_does_not_exist_names_the_file(folder, changed) -> None:
         ({"ignore_index": 2}, "ignore_index 2 is the class 'tree'"),
         ({"ignore_index": 256}, "ignore_index = 256"),
         ({"ignore_index": -1}, "ignore_index = -1"),
-        ({"classes": [], "palette": []}, "classes = "),
+        ({"classes": [], "palette": []}, "a network has classes, or a style"),
     ],
 )
 def test_a_description_that_does_not_agree_with_itself_is_refused(folder, changed, words) -> None:

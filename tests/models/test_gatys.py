@@ -63,7 +63,7 @@ class TestResult:
         photo_content, photo_style = distances(photograph())
         painting_content, painting_style = distances(as_image(as_tensor(painting(), found.picture.shape[:2])))
         assert (photo_content, round(painting_style)) == (0, 0)
-        assert style < 0.2 * photo_style
+        assert style < 0.3 * photo_style
         assert content < 0.5 * painting_content
 
     def test_has_the_longer_side_that_was_asked_for(self, found) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 from visiondeploy.errors import UsageError
 from visiondeploy.models.gatys_loss import GatysLoss
 from visiondeploy.models.gatys_settings import GatysSettings
-from visiondeploy.models.perceptual import content_loss, style_grams, style_losses
 
 
 def noise(seed: int, height: int = 24, width: int = 32) -> Tensor:
@@ -37,11 +36,12 @@ def loss_of(picture: Tensor, net: TinyFeatures | None = None, **weights: float) 
     return GatysLoss(net or TinyFeatures(), picture, PHOTO, PAINTING, GatysSettings(**weights))
 
 
-def gradient(picture: Tensor, **weights: float) -> Tensor:
+def pull(picture: Tensor, **weights: float) -> tuple[float, dict[str, float]]:
+    """The norm of the gradient at a picture, and the distances there."""
     picture = picture.clone().requires_grad_()
-    loss_of(picture, **weights)()
-    assert picture.grad is not None
-    return picture.grad
+    loss = loss_of(picture, **weights)
+    loss()
+    return float(picture.grad.norm()), loss.terms
 
 
 def between() -> Tensor:
@@ -52,18 +52,13 @@ def between() -> Tensor:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_layers_pull_as_hard_as_they_are_far_between_photograph_and_painting(layer) -> None:
     """The gradient of a distance d, divided by its slope, has the norm 2·√d·√P."""
-    weights = {"content_weight": 0.0, "style_weight": 1.0, "variation_weight": 0.0}
-    pull = gradient(between(), style_layers=(layer,), **weights).norm()
-    net = TinyFeatures()
-    distance = style_losses(net(between(), LAYERS), style_grams(net, PAINTING, LAYERS))[layer]
-    assert float(pull) == pytest.approx(2 * float(distance * PHOTO.numel()) ** 0.5, rel=1e-3)
+    norm, found = pull(between(), style_layers=(layer,), content_weight=0.0, style_weight=1.0, variation_weight=0.0)
+    assert norm == pytest.approx(2 * (found["style"] * PHOTO.numel()) ** 0.5, rel=1e-3)
 
 
 def test_so_does_the_content() -> None:
-    pull = gradient(between(), content_weight=1.0, style_weight=0.0, variation_weight=0.0).norm()
-    net = TinyFeatures()
-    distance = content_loss(net(between(), LAYERS), net(PHOTO, net.content))
-    assert float(pull) == pytest.approx(2 * float(distance * PHOTO.numel()) ** 0.5, rel=1e-3)
+    norm, found = pull(between(), content_weight=1.0, style_weight=0.0, variation_weight=0.0)
+    assert norm == pytest.approx(2 * (found["content"] * PHOTO.numel()) ** 0.5, rel=1e-3)
 
 
 def test_a_layer_that_answers_louder_changes_nothing() -> None:
@@ -97,6 +92,21 @@ def test_a_picture_that_did_not_change_is_not_looked_at_again() -> None:
         picture += 1e-3
     assert float(loss()) != float(first)
     assert net.calls == calls + 2
+
+
+def test_what_is_seen_does_not_end_at_the_edges_of_the_picture() -> None:
+    """A network that answers to zeros around a picture of one colour, but not to the colour: here it sees none."""
+
+    class Edges(TinyFeatures):
+        def forward(self, images, layers):
+            inside = torch.ones_like(images[:, :1])
+            zeros = 9 - torch.nn.functional.conv2d(inside, torch.ones(1, 1, 3, 3), padding=1)
+            return {layer: torch.cat([1 + 0 * images[:, :1], zeros], dim=1) for layer in layers}
+
+    found = loss_of(noise(2).requires_grad_(), Edges())._seen(PHOTO, LAYERS)
+    for features in found.values():
+        assert features.shape == (1, 2, 24, 32)
+        assert not features[:, 1].any()
 
 
 def test_a_photograph_that_is_the_painting_has_distances_without_slopes() -> None:

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from visiondeploy.errors import UsageError
 from visiondeploy.models.checkpoint import load_network
+from visiondeploy.models.features import features_digest
 from visiondeploy.models.shipped import shipped_networks
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.predicting import predict
@@ -35,6 +36,12 @@ def test_each_is_trained_and_small(name) -> None:
     folder = shipped_networks()[name]
     assert load_network(folder).spec.trained_steps > 0
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
+
+
+@pytest.mark.parametrize("name", shipped_networks())
+def test_each_can_be_judged_with_the_features_that_come_along(name) -> None:
+    style = load_network(shipped_networks()[name]).spec.style
+    assert (style.features, style.weights) == ("mobilenet", features_digest("mobilenet"))
 
 
 def test_a_name_gives_a_picture_of_the_photographs_size(tmp_path, photo, monkeypatch) -> None:

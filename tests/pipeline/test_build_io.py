@@ -20,7 +20,7 @@ from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import END_TO_END
-from visiondeploy.types import Outcome, Precision, Status
+from visiondeploy.types import Ending, Outcome, Precision, Status
 
 RAW = "export.io=uint8"
 PLACES = {
@@ -65,7 +65,7 @@ class TestWhatComesOut:
             assert row.latency_ms.n == len(row.latency_ms.raw) > 0
             assert row.peak_rss_bytes > 0
         assert report.verdict.status is Outcome.PASS
-        assert END_TO_END in report.notes
+        assert END_TO_END[Ending.CLASSES] in report.notes
 
     def test_engines_and_baseline_take_an_image_and_give_a_class_map(self, room, given, precision) -> None:
         record = room.build(*given, f"precision={precision}").record
@@ -200,7 +200,7 @@ class TestBench:
         done = bench(built[1:3], 2, 1.0, None, tmp_path / "out", Silent())
         assert len(done.report.rows) == 5
         assert {row.agreement.outputs for row in done.report.rows[1:]} == {"classes"}
-        assert END_TO_END in done.report.notes
+        assert END_TO_END[Ending.CLASSES] in done.report.notes
         assert done.pictures.is_file()
         text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
         assert "input and output are uint8" in text
@@ -219,4 +219,4 @@ class TestBench:
         assert [row.name for row in done.report.rows][1:] == ["toy-int8-openvino", "toy-int8-onnxruntime"]
         left = [note for note in done.report.notes if "other inputs and outputs (uint8, not float32)" in note]
         assert len(left) >= 3
-        assert END_TO_END not in done.report.notes
+        assert END_TO_END[Ending.CLASSES] not in done.report.notes

@@ -113,7 +113,15 @@ def test_another_precision_is_refused_before_anything_runs(tmp_path, precision) 
 
 
 def test_the_option_is_the_recipes_field() -> None:
-    shared = {"size": None, "dataset": None, "checkpoint": None, "threads": None, "model": None}
+    shared = {
+        "size": None,
+        "dataset": None,
+        "checkpoint": None,
+        "threads": None,
+        "model": None,
+        "styles": (),
+        "task": None,
+    }
     shared |= {"recipe_file": TOY, "overrides": ()}
     assert recipe_of(shared, {"qat.steps": 5}).qat.steps == 5
     assert recipe_of(shared, {"qat.steps": None}).qat.steps == 0

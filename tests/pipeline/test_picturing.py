@@ -35,7 +35,8 @@ class Painting:
     def __init__(self, spec: NetworkSpec) -> None:
         self.size = (spec.input.height, spec.input.width)
 
-    def preprocess(self, images: Sequence[Image]) -> dict[str, Array]:
+    def preprocess(self, samples: Sequence[Sample]) -> dict[str, Array]:
+        images = [sample.image for sample in samples]
         assert {image.shape[:2] for image in images} == {self.size}
         return {"image": np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255}
 
@@ -75,7 +76,7 @@ class Inverse:
 
 @pytest.fixture(autouse=True)
 def painting(monkeypatch) -> None:
-    monkeypatch.setitem(table.TASKS, "painting", {"float32": Painting})
+    monkeypatch.setitem(table.TASKS, "painting", table.TaskEntry({"float32": Painting}, ""))
 
 
 def ignore(done: int, total: int) -> None:

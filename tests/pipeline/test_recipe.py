@@ -297,7 +297,8 @@ class TestResolve:
 
     def test_both_or_none(self, file: Path) -> None:
         assert "--model and --recipe were both given" in sentence(lambda: resolve("unet", file, [], {}))
-        assert "give --model with one of deeplab, unet, or --recipe" in sentence(lambda: resolve(None, None, [], {}))
+        text = sentence(lambda: resolve(None, None, [], {}))
+        assert "give --model with one of deeplab, unet or an ONNX file, or --recipe" in text
 
 
 @pytest.mark.parametrize("name", available_recipes())
@@ -332,6 +333,33 @@ recipes = st.builds(
         strict=st.booleans(),
     ),
 )
+
+
+class TestOnnxFile:
+    """`--model FILE.onnx` is a recipe of its own."""
+
+    def test_is_named_after_the_file_and_fed_pixels_of_0_to_1(self) -> None:
+        found = resolve("nets/My painter (2).onnx", None, [], {"task": "style"})
+        assert (found.name, found.model.name, found.model.onnx) == ("My-painter-2-", "onnx", "nets/My painter (2).onnx")
+        assert (found.input.mean, found.input.std) == ((0, 0, 0), (1, 1, 1))
+        assert resolve("é.onnx", None, [], {"task": "style"}).name == "onnx"
+
+    def test_the_recipe_may_say_otherwise(self) -> None:
+        given = ["input.mean=[0.5, 0.5, 0.5]", "model.feeds.w=[1, 0]", "model.feeds.n=3", "model.black_white=[0, 255]"]
+        found = resolve("a.onnx", None, given, {"task": "style", "precision": "int8"})
+        assert (found.input.mean, found.precision) == ((0.5, 0.5, 0.5), Precision.INT8)
+        assert (found.model.feeds, found.model.black_white) == ({"w": (1, 0), "n": 3}, (0, 255))
+        assert Recipe.model_validate_json(found.model_dump_json()) == found
+        assert parse_recipe(found.to_toml(), "again") == found
+
+    def test_bad_values_are_one_sentence(self) -> None:
+        def of(*overrides: str, **options: object) -> str:
+            return sentence(lambda: resolve("a.onnx", None, overrides, options))
+
+        assert of() == "a.onnx does not say what it is for: add --task style."
+        assert "model.feeds.w is 'much', expected a number" in of("model.feeds.w=much", task="style")
+        assert "model.black_white is [1], expected a list of 2 values" in of("model.black_white=[1]", task="style")
+        assert of("train.steps=3", task="style").startswith("--set train.steps=3: train.steps is for networks that are")
 
 
 class TestRoundTrip:

@@ -12,8 +12,8 @@ from kit.features import known
 from kit.pictures import painting, photograph
 from PIL import Image as Pillow
 
-from visiondeploy.errors import EnvironmentMismatch, InputError, UsageError
-from visiondeploy.models import features
+from visiondeploy.errors import EnvironmentMismatch, InputError, ResourceError, UsageError
+from visiondeploy.models import features, gatys_scales
 from visiondeploy.models.data.images import read_image
 from visiondeploy.models.gatys_settings import GatysSettings
 from visiondeploy.pipeline.store import Store
@@ -209,6 +209,12 @@ class TestRefused:
         with pytest.raises(UsageError, match=message):
             run(room, target=target)
         assert (room / "there.png").read_bytes() == b"somebody's"
+
+    def test_a_picture_that_would_not_fit_the_memory(self, room, monkeypatch) -> None:
+        monkeypatch.setattr(gatys_scales, "available_memory", lambda: 10**9)
+        with pytest.raises(ResourceError, match=r"1024×683 pixels takes about 4\.2 GB of memory, and 1\.0 GB are free"):
+            run(room, settings=SETTINGS.model_copy(update={"size": 1024}))
+        assert run(room)[0].pictures
 
     def test_features_that_do_not_exist_or_whose_weights_are_not_here(self, room) -> None:
         with pytest.raises(UsageError, match="no feature network 'vgg20': did you mean 'vgg"):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from kit import reports as kit
 from pydantic import ValidationError
 
+from visiondeploy.benchmarks.report.parts import OnnxFile
 from visiondeploy.benchmarks.report.schema import (
     SCHEMA,
     AgreementRow,
@@ -174,10 +175,29 @@ class TestRow:
             kit.int8().name = "other"
 
 
+def test_of_a_loss_of_nothing_no_change_is_no_change() -> None:
+    steady = Quality(metric="flicker", value=0, baseline=0, delta=0, ci95=(0, 0), n=3, smaller=True)
+    assert steady.gain == (0, (0, 0))
+    worse = Quality(metric="flicker", value=1, baseline=0, delta=1, ci95=(0, 2), n=3, smaller=True)
+    assert worse.gain == (-math.inf, (-math.inf, 0))
+
+
 class TestReport:
     def test_first_row_is_the_baseline(self) -> None:
         with pytest.raises(ValidationError, match="the first row is the baseline, pytorch fp32, found openvino int8"):
             kit.report(kit.int8(), kit.baseline())
+
+    def test_or_somebody_elses_file_where_that_is_the_network(self) -> None:
+        file = OnnxFile(name="painter.onnx", sha256="ab" * 32, precision=Precision.INT8)
+        own = {"name": "painter-int8-onnxruntime", "backend": "onnxruntime", "precision": Precision.INT8}
+        report = kit.report(kit.baseline().model_copy(update=own), kit.int8(), file=file)
+        assert Report.from_json(report.to_json()) == report
+        other = report.model_copy(update={"file": file.model_copy(update={"precision": Precision.FP32})})
+        with pytest.raises(InputError, match="the baseline, onnxruntime fp32, found onnxruntime int8"):
+            Report.from_json(other.to_json())
+
+    def test_the_file_is_absent_where_there_is_none(self) -> None:
+        assert "file" not in json.loads(kit.report(kit.baseline()).to_json())
 
     @pytest.mark.parametrize("speedup", [None, Speedup(value=1.1, ci95=(1, 2))])
     def test_baseline_has_speed_up_one(self, speedup: Speedup | None) -> None:

@@ -367,7 +367,7 @@ class TestTables:
         assert (done.returncode, done.stderr) == (0, "")
         assert ESCAPE not in done.stdout
         listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
-        assert listed == {*NETWORKS, *shipped_networks(), *available_recipes(), *BACKENDS, *DATASETS}
+        assert listed == {"FILE.onnx", *NETWORKS, *shipped_networks(), *available_recipes(), *BACKENDS, *DATASETS}
 
     def test_doctor_says_what_is_here(self, tmp_path) -> None:
         cache = tmp_path / "[red]cache[dim]"

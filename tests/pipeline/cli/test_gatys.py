@@ -96,7 +96,6 @@ BAD = {
     "a build": ([*CALL, "builds/x"], 2, "unexpected extra argument (builds/x)"),
     "engine's option": ([*CALL, "--tile", "256"], 2, "--tile was given, and --method gatys runs no engine: leave it"),
     "gatys's option": (["predict", "builds/x", "photo.png", "-o", "o.png", "--size", "99"], 2, "--size was given, and"),
-    "painting of an engine": (["predict", "x", "photo.png", "-o", "o.png", "--style", "p.png"], 2, "--style was given"),
     "neither build nor image": (["predict", "-o", "out.png"], 2, "Missing argument 'BUILD'"),
     "method": (["predict", "--method", "gaty", "x", "-o", "out.png"], 2, "'gaty' is not one of 'engine', 'gatys'"),
     "iterations": ([*CALL, "--iterations", "0"], 2, "'--iterations': 0 is not in the range"),

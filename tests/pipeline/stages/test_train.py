@@ -33,7 +33,16 @@ def untrained(tmp_path, monkeypatch):
         splits = ("train", "val")
         augment = AugmentSettings()
         found = train(
-            spec_of("unet"), data, splits, settings, augment, threads, tmp_path, folder, lambda done, total, note: None
+            spec_of("unet"),
+            None,
+            data,
+            splits,
+            settings,
+            augment,
+            threads,
+            tmp_path,
+            folder,
+            lambda done, total, note: None,
         )
         assert found["steps"] == 0
         assert read_spec(folder) == spec_of("unet")
@@ -71,6 +80,7 @@ class TestValidationImages:
         def run(**settings: int) -> list[tuple[int, int, str]]:
             train(
                 spec_of("unet"),
+                None,
                 open_dataset(f"folder:{data}", {}),
                 ("train", "val"),
                 TrainSettings(steps=2, batch_size=2, workers=0, **settings),
