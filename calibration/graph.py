@@ -20,9 +20,7 @@ class GraphIndex:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self._shapes = {
-            value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)
-        }
+        self._shapes = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info)}
         self.outputs = {value.name for value in graph.output}
         self._maker = {name: node for node in graph.node for name in node.output if name}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -65,33 +63,6 @@ class GraphIndex:
         """The number of axes of a tensor, where the graph says it."""
         found = self.shape(tensor)
         return None if found is None else len(found)
-
-
-_NOT_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt")
-_AS_WHAT_IT_READS = frozenset(
-    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth"}
-    | {"Transpose", "Reshape", "Slice", "Resize", "Identity"}
-)
-
-
-def never_negative(index: GraphIndex, tensor: str) -> bool:
-    """Whether a tensor is seen from the graph to have no value below zero, so that its codes have zero point 0."""
-    maker = index.maker(tensor)
-    if maker is None:
-        return False
-    if maker.op_type in ("Clip", "Pad"):
-        # The lower limit, or the border.
-        place = 1 if maker.op_type == "Clip" else 2
-        value = index.constant(maker.input[place]) if len(maker.input) > place and maker.input[place] else None
-        if value is not None and (value >= 0).all():
-            return maker.op_type == "Clip" or never_negative(index, maker.input[0])
-        return maker.op_type == "Pad" and len(maker.input) <= place and never_negative(index, maker.input[0])
-    if maker.op_type == "Concat":
-        return all(never_negative(index, name) for name in maker.input)
-    # A cubic one overshoots.
-    if maker.op_type in _AS_WHAT_IT_READS and attributes(maker).get("mode") != b"cubic":
-        return never_negative(index, maker.input[0])
-    return maker.op_type in _NOT_NEGATIVE
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -5,20 +5,14 @@ runtimes fuse them away:
 
     DQ ─► Conv ─► ReLU ─► Q       one integer convolution: with zero point 0, Q clips as the ReLU does
     DQ ─► MaxPool ─► Q            same scale on both sides, since a maximum makes no new value
-    DQ ─► Resize ─► Pad ─► Q      the same of all that only moves values; with zeros at the borders, too, as zero is
-                                  always a code
     DQ, DQ ─► Concat ─► Q         each branch keeps its own scale; one shared scale would make the
                                   skip signed, the ReLU would no longer fold, and it costs codes
     Conv ─► Concat ─► Q           a branch that nobody else reads is rounded once, by the pair behind, which a
                                   runtime that does not want rounded results moves into the convolution
     DQ ─► Conv ─► Add ◄─ DQ       the sum is taken in the convolution's accumulator; a runtime that
                                   cannot wants a pair behind the Conv as well (`rounded_results`)
-    norm ─► Add ◄─ skip           in float, of what was not rounded, where a norm that is no part of a convolution made
-                                  an operand: codes of it would cost as much as they save, and each block of a style
-                                  network rounds what it adds to, 3 dB in all
-    DQ ─► Conv 1×1 ─► logits      what the last convolution gives stays float: in 8 bits the logits of a UNet
-                                  lose 3 dB, and ONNX Runtime gains 4 % of its time. Of a wider kernel, which is a
-                                  third of the time of a style network, a runtime that must round it does
+    DQ ─► Conv ─► logits          what the last convolution gives stays float: in 8 bits the logits of a UNet
+                                  lose 3 dB, and ONNX Runtime gains 4 % of its time
 """
 
 from __future__ import annotations
@@ -35,14 +29,8 @@ from visiondeploy.calibration.schemes import SCHEMES, Scheme
 ACTIVATIONS = ("Relu", "Clip")
 """Operators that the quantiser behind them makes superfluous, since it clips."""
 
-SAME_SCALE = ("MaxPool", "DepthToSpace", "Transpose", "Reshape", "Slice", "Resize", "Pad")
-"""Operators that move values and make none, so that both sides share a scale: see `makes_no_value`."""
-
-NORMS = ("InstanceNormalization", "GroupNormalization", "LayerNormalization", "MeanVarianceNormalization")
-"""Operators that no runtime folds into a convolution."""
-
-_AT_TIMES = ("Resize", "Pad")
-"""Those of them that may make values."""
+SAME_SCALE = ("MaxPool", "DepthToSpace", "Transpose", "Reshape", "Resize")
+"""Operators that move values and make none, so that both sides share a scale; of Resize, the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +48,14 @@ def tensors_to_observe(model: onnx.ModelProto) -> tuple[str, ...]:
     known = frozenset(order)
     wanted: set[str] = set()
     for scheme in SCHEMES.values():
-        graph = rewrite(model, scheme.rewrites).graph
+        graph = (rewrite(model) if scheme.rewritten else model).graph
         index = GraphIndex(graph)
         wanted |= {observed(index, name, known) for name in place(graph, scheme).tensors}
     return tuple(name for name in order if name in wanted)
 
 
 def observed(index: GraphIndex, tensor: str, known: frozenset[str]) -> str:
-    """The tensor of the model before it was rewritten that has the values of this one: a shuffle of them follows.
-
-    Or it was moved itself: then what it was before. (That may be more values, where some are cut off.)
-    """
-    while tensor not in known and (maker := index.maker(tensor)) is not None and makes_no_value(index, maker):
-        tensor = maker.input[0]
+    """The tensor of the model before it was rewritten that has the values of this one: a shuffle of them follows."""
     while tensor not in known:
         tensor = index.readers(tensor)[0].output[0]
     return tensor
@@ -103,16 +86,9 @@ def _reason(node: onnx.NodeProto, index: GraphIndex, scheme: Scheme, last: bool)
         return "its weight or its bias is computed, not constant"
     if node.op_type == "ConvTranspose" and attributes(node).get("group", 1) != 1:
         return "a grouped transposed convolution has no per-channel axis that the runtimes agree on"
-    if not scheme.rounded_results:
-        return None
-    if _result(index, node) in index.outputs or (last and _is_pointwise(index, node)):
+    if scheme.rounded_results and (last or _result(index, node) in index.outputs):
         return "the network's output is made of its result and stays float, and the runtime would have to round it"
     return None
-
-
-def _is_pointwise(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    weight = index.constant(node.input[1])
-    return weight is not None and set(weight.shape[2:]) == {1}
 
 
 def _tensors(index: GraphIndex, scheme: Scheme, integer: list[onnx.NodeProto]) -> tuple[str, ...]:
@@ -130,73 +106,29 @@ def _tensors(index: GraphIndex, scheme: Scheme, integer: list[onnx.NodeProto]) -
         if tensor in wanted or tensor in index.initializers:
             continue
         wanted.add(tensor)
-        if scheme.rounded_results:
-            pending += _moved(index, tensor, scheme)
         maker = _source(index, tensor)
-        if maker is not None and runs_between(index, maker, scheme):
+        if maker is not None and runs_between(maker, scheme):
             pending += _operands(index, maker, scheme, products)
     return tuple(name for name in _in_order(index.graph) if name in wanted)
 
 
-def _moved(index: GraphIndex, tensor: str, scheme: Scheme) -> list[str]:
-    """What only moves the values of a tensor that is in codes anyway: a byte each, and not four."""
-    reader = index.only_reader(tensor)
-    if reader is None or reader.input[0] != tensor or not runs_between(index, reader, scheme):
-        return []
-    return [reader.output[0]] if makes_no_value(index, reader) and reader.output[0] not in index.outputs else []
+def runs_between(node: onnx.NodeProto, scheme: Scheme) -> bool:
+    """Whether an operator runs on integers. Resizing that interpolates does so in no runtime."""
+    return node.op_type in scheme.between and (node.op_type != "Resize" or makes_no_value(node))
 
 
-def runs_between(index: GraphIndex, node: onnx.NodeProto, scheme: Scheme) -> bool:
-    """Whether an operator runs on integers: in no runtime does what interpolates, or has borders but of zeros."""
-    if takes_norm(index, node):
-        return False
-    return node.op_type in scheme.between and (node.op_type not in _AT_TIMES or makes_no_value(index, node))
-
-
-def takes_norm(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Whether a sum or product has an operand that a norm gives, scaled and shifted by channel or not."""
-    return node.op_type in ("Add", "Mul") and any(_normalised(index, name) for name in node.input)
-
-
-def _normalised(index: GraphIndex, tensor: str) -> bool:
-    maker = index.maker(tensor)
-    if maker is None or maker.op_type in NORMS:
-        return maker is not None
-    if maker.op_type not in ("Add", "Mul", "Sub", "Div"):
-        return False
-    first, second = maker.input
-    return any(
-        _by_channel(index, factor) and _normalised(index, other) for other, factor in ((first, second), (second, first))
-    )
-
-
-def _by_channel(index: GraphIndex, tensor: str) -> bool:
-    """Whether a tensor has no more than a value for each image and channel."""
-    constant = index.constant(tensor)
-    shape = index.shape(tensor) if constant is None else constant.shape
-    return shape is not None and all(side == 1 for side in shape[2 if len(shape) == 4 else 1 :])
-
-
-def makes_no_value(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Whether what an operator gives is among what it reads, or zero: of Resize the nearest, of Pad all but values."""
+def makes_no_value(node: onnx.NodeProto) -> bool:
+    """Whether what an operator gives is among what it reads."""
+    if node.op_type != "Resize":
+        return node.op_type in SAME_SCALE
     found = attributes(node)
-    if node.op_type == "Resize":
-        outside = found.get("coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
-        return found.get("mode", b"nearest") == b"nearest" and not outside
-    if (
-        node.op_type == "Pad"
-        and found.get("mode", b"constant") == b"constant"
-        and len(node.input) > 2
-        and node.input[2]
-    ):
-        value = index.constant(node.input[2])
-        return value is not None and not value.any()
-    return node.op_type in SAME_SCALE
+    outside = found.get("coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+    return found.get("mode", b"nearest") == b"nearest" and not outside
 
 
 def _operands(index: GraphIndex, node: onnx.NodeProto, scheme: Scheme, products: set[str]) -> list[str]:
     """What an operator between products must read in codes."""
-    if makes_no_value(index, node):
+    if node.op_type == "Resize":
         return [node.input[0]]
     if node.op_type == "Add" and not scheme.rounded_results:
         for taken, other in (node.input, tuple(reversed(node.input))):

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from visiondeploy.calibration.graph import GraphIndex, attributes, copy_of, rebuild
+from visiondeploy.calibration.graph import GraphIndex, copy_of, rebuild
 from visiondeploy.calibration.observers import LARGEST_E4M3, Range, Target
-from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place, takes_norm
+from visiondeploy.calibration.placement import makes_no_value, node_names, observed, place
 from visiondeploy.calibration.rewrite import rewrite
 from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.types import Array
@@ -53,7 +53,8 @@ def quantise(
     result = copy_of(model)
     for node, name in zip(result.graph.node, node_names(model.graph), strict=True):
         node.name = name
-    result = rewrite(result, scheme.rewrites)
+    if scheme.rewritten:
+        result = rewrite(result)
     placement = place(result.graph, scheme, keep_float)
     writer = _Writer(result.graph, ranges, scheme, weight_bits)
     writer.quantise_activations(placement.tensors)
@@ -91,28 +92,20 @@ class _Writer:
         for tensor in tensors:
             scale, zero_point = _parameters(self._range_of(tensor), self.scheme.target)
             self.scales[tensor] = scale
-            codes = f"{tensor}/quantised"
-            self.constants[f"{codes}/scale"] = np.asarray(scale, dtype=np.float32)
-            parameters = [f"{codes}/scale", *self._zero_point(codes, zero_point)]
-            nodes = [helper.make_node("DequantizeLinear", [codes, *parameters], [f"{codes}/value"], name=f"{codes}/DQ")]
-            maker = self.index.maker(tensor)
-            if maker is None or not self._moves_codes(maker):
-                coder = helper.make_node("QuantizeLinear", [tensor, *parameters], [codes], name=f"{codes}/Q")
-                if self.fp8:
-                    coder.attribute.append(helper.make_attribute("output_dtype", onnx.TensorProto.FLOAT8E4M3FN))
-                nodes.insert(0, coder)
-            self.after[tensor] = nodes
-
-    def _moves_codes(self, node: onnx.NodeProto) -> bool:
-        """Whether an operator that makes no value is written to read codes and to make some."""
-        source, made = node.input[0], node.output[0]
-        if node.op_type not in self.scheme.on_codes or not {source, made} <= self.quantised:
-            return False
-        return makes_no_value(self.index, node) and made not in self.index.outputs
+            prefix = f"{tensor}/quantised"
+            self.constants[f"{prefix}/scale"] = np.asarray(scale, dtype=np.float32)
+            parameters = [f"{prefix}/scale", *self._zero_point(prefix, zero_point)]
+            coder = helper.make_node("QuantizeLinear", [tensor, *parameters], [prefix], name=f"{prefix}/Q")
+            if self.fp8:
+                coder.attribute.append(helper.make_attribute("output_dtype", onnx.TensorProto.FLOAT8E4M3FN))
+            self.after[tensor] = [
+                coder,
+                helper.make_node("DequantizeLinear", [prefix, *parameters], [f"{prefix}/value"], name=f"{prefix}/DQ"),
+            ]
 
     def _range_of(self, tensor: str) -> Range:
         maker = self.index.maker(tensor)
-        if maker is not None and makes_no_value(self.index, maker) and maker.input[0] in self.quantised:
+        if maker is not None and makes_no_value(maker) and maker.input[0] in self.quantised:
             return self._range_of(maker.input[0])
         return self.ranges[observed(self.index, tensor, self.known)]
 
@@ -175,33 +168,14 @@ class _Writer:
         for value in self.graph.input:
             nodes += self.after.get(value.name, [])
         for node in self.graph.node:
-            made = list(node.output)
-            if self._moves_codes(node):
-                self._move_codes(node)
-            rounded = not takes_norm(self.index, node)
             for position, name in enumerate(node.input):
-                if name in self.after and rounded:
-                    # A shape is that of the codes, too.
-                    node.input[position] = f"{name}/quantised" + ("" if node.op_type == "Shape" else "/value")
+                if name in self.after:
+                    node.input[position] = f"{name}/quantised/value"
             nodes += self.before.get(node.name, [])
             nodes.append(node)
-            for name in made:
+            for name in node.output:
                 nodes += self.after.get(name, [])
-        rebuild(self.graph, _read(nodes, self.index.outputs), self.constants)
-
-    def _move_codes(self, node: onnx.NodeProto) -> None:
-        """Let an operator read and make codes; the borders that a Pad adds are zeros, as which code zero has."""
-        node.input[0], node.output[0] = f"{node.input[0]}/quantised", f"{node.output[0]}/quantised"
-        if node.op_type == "Pad" and attributes(node).get("mode", b"constant") == b"constant":
-            given = [*node.input, "", ""][1:4]
-            del node.input[1:]
-            node.input.extend([given[0], f"{node.input[0]}/zero_point", *([given[2]] if given[2] else [])])
-
-
-def _read(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Without the DQ of codes that nobody reads as values: a runtime may well compute it."""
-    read = outputs.union(*(node.input for node in nodes))
-    return [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read]
+        rebuild(self.graph, nodes, self.constants)
 
 
 def _parameters(seen: Range, target: Target) -> tuple[float, Array]:

@@ -20,8 +20,7 @@ class Scheme:
     `between`          operators that it runs on integers where what they read and write is quantised
     `rounded_results`  whether a product runs in integers only where its result is quantised too; a runtime
                        that can do otherwise takes float operators behind it (an Add, a HardSwish) into its kernel
-    `on_codes`         those of them that are written to read and make codes, as the runtime does not see it by itself
-    `rewrites`         by what the graph is rewritten before: names of the table in `rewrite.py`
+    `rewritten`        whether operators without an integer kernel are written in those that have one (`rewrite.py`)
     `bias`             whether biases are int32 codes, or stay float
     `weight_bits`      bits of weights on every CPU; None leaves it to the CPU
     """
@@ -30,8 +29,7 @@ class Scheme:
     products: frozenset[str]
     between: frozenset[str]
     rounded_results: bool = False
-    on_codes: frozenset[str] = frozenset()
-    rewrites: tuple[str, ...] = ()
+    rewritten: bool = False
     bias: bool = True
     weight_bits: int | None = None
 
@@ -44,19 +42,17 @@ SCHEMES: dict[str, Scheme] = {
     "cpu": Scheme(
         AFFINE_UINT8,
         products=frozenset({"Conv", "ConvTranspose"}),
-        between=frozenset({"MaxPool", "AveragePool", "Concat", "Add", "Resize", "Pad"}),
-        rewrites=("upsampling", "signed", "phases"),
+        between=frozenset({"MaxPool", "AveragePool", "Concat", "Add", "Resize"}),
     ),
     "cpu-onnxruntime": Scheme(
         AFFINE_UINT8,
         products=frozenset({"Conv"}),
         between=frozenset(
             {"MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul"}
-            | {"Resize", "Pad", "Slice", "DepthToSpace", "Transpose", "Reshape", "LeakyRelu", "Sigmoid"}
+            | {"Resize", "DepthToSpace", "Transpose", "Reshape", "LeakyRelu", "Sigmoid"}
         ),
         rounded_results=True,
-        on_codes=frozenset({"Pad", "Slice"}),
-        rewrites=("pooling", "upsampling", "transposed", "phases", "images", "shuffles"),
+        rewritten=True,
     ),
     # TensorRT's parser takes no int32 bias, no uint8 and no zero point; it moves Q/DQ over pooling by itself.
     "tensorrt": Scheme(SYMMETRIC_INT8, products=frozenset({"Conv"}), between=frozenset(), bias=False, weight_bits=8),

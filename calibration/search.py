@@ -67,7 +67,7 @@ def candidate(
     model = equalise(fp32, scales)
     result = quantise(model, ranges, scheme, weight_bits)
     repairs = ("equalisation",) if scales else ()
-    return Candidate(rewrite(model, scheme.rewrites), result, ranges, seen, scales, observer, repairs)
+    return Candidate(rewrite(model) if scheme.rewritten else model, result, ranges, seen, scales, observer, repairs)
 
 
 def search(

@@ -69,7 +69,7 @@ def mix(
     ranges = parse_ranges(text, str(quantised / RANGES))
     fp32 = equalise(onnx.load(source / "model.onnx"), ranges.scales)
     subject = Subject(
-        rewrite(fp32, scheme.rewrites),
+        rewrite(fp32) if scheme.rewritten else fp32,
         onnx.load(quantised / "model.onnx"),
         ranges.by_tensor,
         scheme,

@@ -11,8 +11,7 @@ from visiondeploy.pipeline.stages.sample import CalibrationSet, Feeds
 from visiondeploy.types import Split, Task
 
 # 1: histograms and extremes by channel, of the graph as it is and equalised
-# 2: what borders and resizes read, in place of what they give
-VERSION = 2
+VERSION = 1
 TOOLS = ("onnx", "onnxruntime", "numpy", "pillow")
 
 STATISTICS = "statistics.safetensors"

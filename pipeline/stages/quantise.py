@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 # 4: the observer and the repairs with the best SQNR
 # 5: from the statistics of stage `observe`; the SQNR of each layer
 # 6: branches of a Concat are rounded once for OpenVINO; shuffles with channels last for ONNX Runtime
-# 7: exact rewrites of resizes, transposed convolutions and those to few channels; borders in codes, norms in float
-VERSION = 7
+VERSION = 6
 TOOLS = ("onnx", "onnxruntime", "numpy", "pillow", "torch")
 
 RANGES = "ranges.json"
