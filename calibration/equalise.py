@@ -6,6 +6,8 @@ Where y = f(W₁x + b₁) is read by W₂ alone, and f(s·x) = s·f(x) for every
 
 (Nagel et al. 2019, arXiv:1906.04721, section 4.1.) No image nor label is needed beyond the ranges that
 calibration sees anyway, and the graph stays exact up to rounding.
+
+In front of an instance norm any scale will do, and any mean: see `level.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import onnx
 
 from visiondeploy.calibration.codes import replace_constant
 from visiondeploy.calibration.graph import CONVOLUTIONS, GraphIndex, attributes, copy_of
+from visiondeploy.calibration.level import level, levels, tensors_to_level
 from visiondeploy.calibration.statistics import TensorStatistics
 from visiondeploy.errors import InputError
 from visiondeploy.types import Array
@@ -49,12 +52,14 @@ class _Pair:
 
 
 def tensors_to_equalise(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The tensors that `equalise` needs the statistics of, in graph order."""
-    return tuple(pair.tensor for pair in _pairs(GraphIndex(model.graph)))
+    """The tensors that `equalise` needs the statistics of."""
+    return (*(pair.tensor for pair in _pairs(GraphIndex(model.graph))), *tensors_to_level(model))
 
 
 def equalising_scales(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
     """By what to divide the channels of which tensor, float64 of C each, to make its rounding error markedly smaller.
+
+    In front of an instance norm it is float64 of 2×C: by what, and what is taken away before.
 
     `model` has batch norm folded. With a range r of each channel of the activation and the
     largest weight w that reads it, the scale is s = √(r / w), after which both are √(r·w). The paper takes for
@@ -82,7 +87,7 @@ def equalising_scales(model: onnx.ModelProto, statistics: Mapping[str, TensorSta
         # A scale changes the rows of W₁, and with them the ranges that W₁'s own input is weighed against.
         if moved < TOLERANCE:
             break
-    return scales
+    return {**scales, **levels(model, statistics)}
 
 
 def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
@@ -95,9 +100,10 @@ def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelP
         return model
     result = copy_of(model)
     index = GraphIndex(result.graph)
-    pairs = _pairs_at(index, scales)
+    factors = {tensor: scale for tensor, scale in scales.items() if scale.ndim == 1}
+    pairs = _pairs_at(index, factors)
     constants: dict[str, Array] = {}
-    for tensor, scale in scales.items():
+    for tensor, scale in factors.items():
         pair = pairs[tensor]
         bias = [pair.first.input[2]] if _has_bias(pair.first) else []
         for name in (pair.first.input[1], pair.second.input[1], *bias):
@@ -110,6 +116,7 @@ def equalise(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelP
             constants[name] /= scale
     for name, value in constants.items():
         replace_constant(result.graph, name, value)
+    level(result.graph, {tensor: found for tensor, found in scales.items() if tensor not in factors})
     return copy_of(result)
 
 
@@ -119,8 +126,9 @@ def scaled_tensors(model: onnx.ModelProto, scales: Mapping[str, Array]) -> dict[
     Those in `scales`, and the ones that lie between the first convolution and them. Raises as `equalise`.
     """
     index = GraphIndex(model.graph)
-    found: dict[str, Array] = {}
-    for tensor, pair in _pairs_at(index, scales).items():
+    found: dict[str, Array] = {tensor: scale for tensor, scale in scales.items() if scale.ndim > 1}
+    factors = {tensor: scale for tensor, scale in scales.items() if tensor not in found}
+    for tensor, pair in _pairs_at(index, factors).items():
         passed = pair.first.output[0]
         found[passed] = scales[tensor]
         while passed != tensor:

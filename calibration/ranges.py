@@ -47,6 +47,8 @@ class CalibrationData(_Part):
 class Ranges(_Part):
     """Ranges of tensors by name, found by an observer for codes of a kind, and the scales of channels before them.
 
+    Of channels that were brought to a level (see `level.py`) there are centres, too.
+
     `seen` has the smallest and the largest value on the calibration images: what lies outside a range is clipped.
     """
 
@@ -56,6 +58,7 @@ class Ranges(_Part):
     observer: str
     codes: Code
     channel_scales: dict[str, tuple[Annotated[float, Field(gt=0)], ...]] = {}
+    channel_centres: dict[str, tuple[float, ...]] = {}
     seen: dict[str, tuple[float, float]] = {}
     ranges: dict[str, tuple[float, float]]
 
@@ -64,6 +67,9 @@ class Ranges(_Part):
         for tensor, (low, high) in self.ranges.items():
             if not low <= 0 <= high:
                 raise ValueError(f"the range of {tensor} is {low} to {high}, and zero is outside")
+        for tensor, centres in self.channel_centres.items():
+            if len(centres) != len(self.channel_scales.get(tensor, ())):
+                raise ValueError(f"{tensor} has centres of {len(centres)} channels, and other scales")
         return self
 
     @property
@@ -74,12 +80,19 @@ class Ranges(_Part):
     @property
     def scales(self) -> dict[str, Array]:
         """The scales as `equalise` takes them, float64."""
-        return {tensor: np.asarray(scale, dtype=np.float64) for tensor, scale in self.channel_scales.items()}
+        found = {tensor: np.asarray(scale, dtype=np.float64) for tensor, scale in self.channel_scales.items()}
+        return found | {
+            tensor: np.stack([found[tensor], np.asarray(centres, dtype=np.float64)])
+            for tensor, centres in self.channel_centres.items()
+        }
 
     def to_json(self) -> str:
         """The file's text: one tensor on a line."""
         content = self.model_dump(mode="json", by_alias=True)
-        lists = {name: content.pop(name) for name in ("channel_scales", "seen", "ranges")}
+        lists = {name: content.pop(name) for name in ("channel_scales", "channel_centres", "seen", "ranges")}
+        if not self.channel_centres:
+            # As releases wrote it that did not have them.
+            del lists["channel_centres"]
         head = json.dumps(content, indent=1, ensure_ascii=False)
         parts = [
             f' "{name}": {{\n'

@@ -174,13 +174,14 @@ def _walk(ours: Place, theirs: Place, samples: Feeds, threads: int, events: Even
     if not isinstance(one, Watchable) or not isinstance(other, Watchable):
         silent = (ours if not isinstance(one, Watchable) else theirs).title
         return _Walked(notes=(f"{silent} does not give its inner tensors: the outputs alone are compared",))
-    factors = _factors(ours, theirs)
+    factors, levelled = _factors(ours, theirs)
     known = {inner.tensor for inner in other.inner(theirs.folder)}
     common = [inner for inner in one.inner(ours.folder) if inner.tensor in known]
     left_out = {
         inner.tensor: "made from a tensor whose channels have other scales"
         for inner in common
-        if inner.tensor not in factors and any(inner.tensor.startswith(f"{tensor}/") for tensor in factors)
+        if (inner.tensor not in factors and any(inner.tensor.startswith(f"{tensor}/") for tensor in factors))
+        or any(f"{inner.tensor}/".startswith(f"{tensor}/") for tensor in levelled)
     }
     common = [inner for inner in common if inner.tensor not in left_out]
     watched = (one.watch(ours.folder, threads), other.watch(theirs.folder, threads))
@@ -205,16 +206,24 @@ def _difference(inner: Inner, meter: TensorMeter) -> Difference:
     return Difference(name=inner.layer, kind=inner.kind, tensor=inner.tensor, agreement=agreement, cosine=cosine)
 
 
-def _factors(ours: Place, theirs: Place) -> dict[str, Array]:
-    """By what channels of the reference's tensors are multiplied to be of the candidate's scales: C float64 each."""
+def _factors(ours: Place, theirs: Place) -> tuple[dict[str, Array], frozenset[str]]:
+    """By what channels of the reference's tensors are multiplied to be of the candidate's scales: C float64 each.
+
+    Also the tensors of which something else is taken away in the one than in the other.
+    """
     before, after = _scales(ours), _scales(theirs)
     factors: dict[str, Array] = {}
+    levelled = set()
     for tensor in (*before, *(tensor for tensor in after if tensor not in before)):
+        own, other = (np.asarray(scales.get(tensor, 1.0)) for scales in (before, after))
+        if max(own.ndim, other.ndim) > 1:
+            levelled |= set() if np.array_equal(own, other) else {tensor}
+            continue
         # v/s is multiplied by s/t to be v/t.
-        factor = np.asarray(before.get(tensor, 1.0)) / np.asarray(after.get(tensor, 1.0))
+        factor = own / other
         if np.any(factor != 1):
             factors[tensor] = factor
-    return factors
+    return factors, frozenset(levelled)
 
 
 def _scales(place: Place) -> Mapping[str, Array]:

@@ -67,6 +67,7 @@ OF_ONNX = {
     "visiondeploy.calibration.graph",
     "visiondeploy.calibration.kernels",
     "visiondeploy.calibration.layers",
+    "visiondeploy.calibration.level",
     "visiondeploy.calibration.observe",
     "visiondeploy.calibration.patches",
     "visiondeploy.calibration.phases",

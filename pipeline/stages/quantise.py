@@ -52,6 +52,7 @@ def quantise(
     report: Callable[[int, int, str], None],
 ) -> dict[str, Any]:
     """Write `model.onnx` with Q/DQ and `ranges.json`; return parity with fp32, and why what was left in float was."""
+    import numpy as np
     import onnx
 
     from visiondeploy.calibration.layers import layer_sqnr
@@ -78,7 +79,8 @@ def quantise(
         data=data,
         observer=found.observer,
         codes=scheme.target.code,
-        channel_scales={tensor: tuple(scale.tolist()) for tensor, scale in found.scales.items()},
+        channel_scales={tensor: tuple(np.atleast_2d(scale)[0].tolist()) for tensor, scale in found.scales.items()},
+        channel_centres={tensor: tuple(scale[1].tolist()) for tensor, scale in found.scales.items() if scale.ndim > 1},
         seen=dict(found.seen),
         ranges={tensor: (span.low, span.high) for tensor, span in found.ranges.items()},
     )

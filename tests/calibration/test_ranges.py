@@ -83,6 +83,7 @@ def edited(**changes) -> str:
         (edited(ranges={"relu": [1.0, 2.0]}), "is a damaged ranges file: ranges: the range of relu is 1.0 to 2.0"),
         (edited(ranges={"relu": [0.0]}), "is a damaged ranges file: ranges.relu"),
         (edited(channel_scales={"relu": [0.0]}), "is a damaged ranges file: channel_scales.relu.0"),
+        (edited(channel_centres={"relu": [1.0]}), "relu has centres of 1 channels, and other scales"),
         (edited(more=1), "is a damaged ranges file: more"),
     ],
 )
@@ -90,3 +91,12 @@ def test_what_is_no_ranges_file_is_said(text, said) -> None:
     with pytest.raises(InputError, match=r"^mine\.json ") as error:
         parse_ranges(text, "mine.json")
     assert said in str(error.value)
+
+
+def test_centres_come_back_with_their_scales() -> None:
+    written = ranges(channel_scales={"relu": (0.5, 2.0), "conv": (1.0, 0.5)}, channel_centres={"conv": (-3.0, 7.5)})
+    read = parse_ranges(written.to_json(), "x")
+    assert read == written
+    assert read.scales["conv"].tolist() == [[1.0, 0.5], [-3.0, 7.5]]
+    assert read.scales["relu"].tolist() == [0.5, 2.0]
+    assert "channel_centres" not in ranges().to_json()
