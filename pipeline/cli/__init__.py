@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("compare", "command", "Compare two ONNX files or engines layer by layer, and name where they part."),
     "predict": ("predict", "command", "Run an engine on images: class maps, or pictures of their own size."),
     "models": ("models", "command", "List networks, recipes, backends and data sets."),
-    "weights": ("weights", "command", "Fetch and list the weights that style and content are compared with."),
+    "weights": ("weights", "command", "Fetch, list and make the weights that style and content are compared with."),
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),
 }
 """Module, attribute and one line of help of each command, in the order of the help text."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from visiondeploy.errors import unknown_name
+from visiondeploy.pipeline.cli.weights_distil import distil
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.fetching import Held
@@ -28,13 +29,17 @@ class _Group(click.Group):
 
 @click.group("weights", cls=_Group)
 def command() -> None:
-    """Fetch and list the weights of feature networks, in which style and content are compared.
+    """Fetch, list and make the weights of feature networks, in which style and content are compared.
 
     \b
     deploy weights list
     deploy weights fetch vgg16-hed
     deploy weights fetch vgg19 --file vgg19-dcbb9e9d.pth
+    deploy weights distil --dataset images:PHOTOGRAPHS --style PAINTING -o FOLDER
     """
+
+
+command.add_command(distil)
 
 
 @command.command("fetch")
