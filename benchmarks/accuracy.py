@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from visiondeploy.benchmarks.agreement import AgreementMeter
-from visiondeploy.benchmarks.report.schema import ClassQuality, Likeness, Quality
+from visiondeploy.benchmarks.report.measured import Likeness
+from visiondeploy.benchmarks.report.schema import ClassQuality, Quality
 from visiondeploy.benchmarks.statistics import paired_bootstrap
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.types import Agreement, Array, Metric, Sample, Session, Split, Task

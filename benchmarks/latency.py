@@ -20,7 +20,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from visiondeploy.benchmarks.report import schema
+from visiondeploy.benchmarks.report import measured
 from visiondeploy.benchmarks.statistics import Estimate, Percentiles, paired_ratio, percentiles
 from visiondeploy.errors import UsageError
 from visiondeploy.types import Seed, Settings
@@ -79,23 +79,24 @@ class LatencyResult:
     speedup: Estimate
     stopped: Stopped
 
-    def as_latency(self) -> schema.Latency:
+    def as_latency(self) -> measured.Latency:
         """The report's `latency_ms`."""
         found = self.percentiles
-        return schema.Latency(
+        return measured.Latency(
             p50=found.p50,
             p90=found.p90,
             p99=found.p99,
             n=found.n,
             raw=self.raw,
             warmups=self.warmups,
+            settled=self.settled,
             blocks=self.blocks,
             stopped=self.stopped.value,
         )
 
-    def as_speedup(self) -> schema.Speedup:
+    def as_speedup(self) -> measured.Speedup:
         """The report's `speedup`."""
-        return schema.Speedup(value=self.speedup.value, ci95=self.speedup.ci95, blocks=self.speedup.n)
+        return measured.Speedup(value=self.speedup.value, ci95=self.speedup.ci95, blocks=self.speedup.n)
 
 
 @dataclass(slots=True)

@@ -12,17 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
-from visiondeploy.benchmarks.report.schema import (
-    AgreementRow,
-    Environment,
-    GpuLoad,
-    Latency,
-    Quality,
-    Report,
-    Row,
-    Speedup,
-    Verdict,
-)
+from visiondeploy.benchmarks.report.measured import Latency, Speedup
+from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, GpuLoad, Quality, Report, Row, Verdict
 from visiondeploy.types import Outcome, Status
 
 NOTHING = "–"

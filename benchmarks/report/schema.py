@@ -19,7 +19,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from visiondeploy.benchmarks.report.compression import Compression
-from visiondeploy.benchmarks.report.parts import Interval, OnnxFile, Part, Positive, Share, Text, first_problem, parse
+from visiondeploy.benchmarks.report.measured import Latency, LayerShare, Likeness, Noise, Scenario, Speedup
+from visiondeploy.benchmarks.report.parts import Interval, OnnxFile, Part, Share, Text, first_problem, parse
 from visiondeploy.errors import InputError
 from visiondeploy.types import Agreement, Outcome, Precision, Status
 
@@ -179,54 +180,6 @@ class AgreementRow(Part):
         )
 
 
-class Likeness(Part):
-    """How alike the outputs are to the baseline's own, on average over `n` samples, with the interval of that."""
-
-    value: float
-    ci95: Interval | None
-    n: Annotated[int, Field(ge=1)]
-
-
-class Latency(Part):
-    """Milliseconds of one inference. A percentile is null where too few runs support it.
-
-    `raw` holds every timed run in order, `blocks` the median of each block (blocks of equal length);
-    `warmups` counts the runs that were not timed.
-    """
-
-    p50: Positive | None
-    p90: Positive | None
-    p99: Positive | None
-    n: NonNegativeInt
-    raw: tuple[float, ...] = ()
-    warmups: NonNegativeInt = 0
-    blocks: tuple[float, ...] = ()
-    stopped: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        known = [value for value in (self.p50, self.p90, self.p99) if value is not None]
-        if known != sorted(known):
-            raise ValueError(f"percentiles rise, found p50, p90, p99 = {self.p50}, {self.p90}, {self.p99}")
-        if self.raw and len(self.raw) != self.n:
-            raise ValueError(f"n counts the raw values, found n = {self.n} and {len(self.raw)} values")
-        return self
-
-
-class Speedup(Part):
-    """Latency of the baseline over that of the row, from paired blocks: above 1 the row is faster."""
-
-    value: Positive
-    ci95: Interval
-    blocks: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _inside(self) -> Self:
-        if not self.ci95[0] - 1e-9 <= self.value <= self.ci95[1] + 1e-9:
-            raise ValueError(f"speed-up {self.value} lies outside its own interval {list(self.ci95)}")
-        return self
-
-
 class Row(Part):
     """One engine (or the baseline), measured, failed or not run.
 
@@ -255,6 +208,9 @@ class Row(Part):
     agreement: AgreementRow | None = None
     latency_ms: Latency | None = None
     speedup: Speedup | None = None
+    scenarios: tuple[Scenario, ...] = ()
+    profile: tuple[LayerShare, ...] = ()
+    """Its layers in the order of execution, where the runtime's profiler was asked."""
     surprises: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -265,7 +221,16 @@ class Row(Part):
         if self.status is not Status.OK and self.reason is None:
             raise ValueError(f"row '{self.name}' is {self.status.value}: a reason is required")
         if self.status is Status.NOT_RUN:
-            measured = ("peak_rss_bytes", "quality", "more", "likeness", "agreement", "latency_ms", "speedup")
+            measured: tuple[str, ...] = (
+                "peak_rss_bytes",
+                "quality",
+                "more",
+                "likeness",
+                "agreement",
+                "latency_ms",
+                "speedup",
+            )
+            measured += ("scenarios", "profile")
             filled = [field for field in measured if getattr(self, field)]
             if filled:
                 raise ValueError(f"row '{self.name}' was not run, yet it has {', '.join(filled)}")
@@ -278,12 +243,18 @@ class Row(Part):
 
 
 class Check(Part):
-    """One limit and what was found, both as they are to be read."""
+    """One limit and what was found, both as they are to be read.
+
+    `p_value` is that of the test that it is held, where one was made, already corrected where several were; `needed`
+    says what would decide an INCONCLUSIVE one ("about 340 images").
+    """
 
     name: Text
     limit: str
     found: str
     status: Outcome
+    p_value: Share | None = None
+    needed: Text | None = None
 
 
 _SEVERITY = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}
@@ -327,6 +298,8 @@ class Report(Part):
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     verdict: Verdict
     notes: tuple[str, ...] = ()
+    noise: Noise | None = None
+    """Of the machine in this run; None where it was not measured."""
     compression: Compression | None = None
     """What compressing the network did; None, and absent from the JSON, where it was not compressed."""
     file: OnnxFile | None = None

@@ -3,17 +3,8 @@
 from typing import Any, Literal
 
 from visiondeploy.benchmarks.report.compression import Compression, LayerChange, LayerCost, Variant
-from visiondeploy.benchmarks.report.schema import (
-    AgreementRow,
-    Check,
-    Environment,
-    Latency,
-    Quality,
-    Report,
-    Row,
-    Speedup,
-    Verdict,
-)
+from visiondeploy.benchmarks.report.measured import Latency, Speedup
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Quality, Report, Row, Verdict
 from visiondeploy.types import Outcome, Precision, Status
 
 

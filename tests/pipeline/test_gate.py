@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.reports import baseline, broken, int8, loss, not_run, quality
 
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Likeness
+from visiondeploy.benchmarks.report.measured import Likeness
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check
 from visiondeploy.pipeline.gate import classes_check, parity_check, precision_check, row_checks, verdict
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Layer, Outcome, Realised

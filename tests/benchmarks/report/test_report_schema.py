@@ -7,18 +7,16 @@ from hypothesis import strategies as st
 from kit import reports as kit
 from pydantic import ValidationError
 
+from visiondeploy.benchmarks.report.measured import Latency, Likeness, Speedup
 from visiondeploy.benchmarks.report.parts import OnnxFile
 from visiondeploy.benchmarks.report.schema import (
     SCHEMA,
     AgreementRow,
     Check,
     Environment,
-    Latency,
-    Likeness,
     Quality,
     Report,
     Row,
-    Speedup,
     Verdict,
 )
 from visiondeploy.errors import InputError
