@@ -149,7 +149,10 @@ def find_places(path: Path, stage: str | None) -> tuple[OpenBuild, tuple[Place, 
     if here == root:
         if not build.places:
             until = build.record.until
-            raise UsageError(f"{path} ends with stage '{until}', and has neither an ONNX file nor an engine: build it.")
+            raise UsageError(
+                f"{path} ends with stage '{until}', and has neither an ONNX file nor an engine: build it, or take its "
+                "network by its folder, with `deploy predict` alone."
+            )
         return build, tuple(place_in(build, name) for name in ([stage] if stage else build.places))
     name = root.relative_to(here).as_posix()
     if stage is not None:

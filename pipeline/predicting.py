@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from visiondeploy.errors import InputError, UsageError, unknown_name
-from visiondeploy.models.checkpoint import read_spec
+from visiondeploy.models.checkpoint import DESCRIPTION, read_spec
 from visiondeploy.models.data.styled import read_painting
 from visiondeploy.models.shipped import shipped_networks
 from visiondeploy.models.spec import NetworkSpec
@@ -20,6 +20,7 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.pytorch import load_any_size
 from visiondeploy.pipeline.backends.table import REFERENCES
 from visiondeploy.pipeline.events import Events
+from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.opening import RUNS_ONNX, Place, find_places
 from visiondeploy.pipeline.picture_files import Errand, Existing, Kind, errands
 from visiondeploy.pipeline.picturing import AS_TAUGHT, Look, Maker, Output, maker_of
@@ -29,8 +30,8 @@ from visiondeploy.types import Image, Precision, Session
 # 1: build, engine, backend, precision, threads, pictures: input, output, height, width, milliseconds, error
 SCHEMA = "visiondeploy.prediction/1"
 
-RUNS_SHIPPED = REFERENCES["network"]
-"""What runs a network that comes with the project."""
+RUNS_CHECKPOINTS = REFERENCES["network"]
+"""What runs a network that nothing was made of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,36 +100,48 @@ class Runnable:
         )
 
     @classmethod
-    def shipped(cls, name: str, folder: Path) -> Self:
-        """A network that comes with the project, in PyTorch, for images of any size."""
+    def checkpoint(cls, name: str, folder: Path) -> Self:
+        """A network as it was trained, in PyTorch, for images of any size."""
         return cls(
             build=name,
             name=name,
             spec=read_spec(folder),
-            backend=RUNS_SHIPPED,
+            backend=RUNS_CHECKPOINTS,
             precision=Precision.FP32,
             threads=default_threads(),
-            verify=lambda: None,
+            verify=lambda: _verify_recorded(folder),
             load=lambda threads: load_any_size(folder, threads),
         )
 
 
 def runnable_at(build: Path, backend: str | None) -> Runnable:
-    """The network that comes with the project under this name, unless there is such a folder; else as `engine_at`.
+    """An engine as of `engine_at`; the network of a checkpoint's folder; or one that comes with the project, by name.
 
-    Raises `UsageError` for a name that is neither.
+    A folder goes before a name. Raises `UsageError` for a name that is neither, and for a `backend` that a network
+    alone does not run in.
     """
-    shipped = shipped_networks()
-    if build.exists() or len(build.parts) > 1:
+    known = shipped_networks()
+    if (build / DESCRIPTION).is_file():
+        name, folder = str(build), build
+    elif build.exists() or len(build.parts) > 1:
         return Runnable.of(engine_at(build, backend))
-    if str(build) not in shipped:
-        raise unknown_name("build's folder, or network that comes with the project,", str(build), shipped)
-    if backend not in {None, RUNS_SHIPPED}:
+    elif str(build) in known:
+        name, folder = str(build), known[str(build)]
+    else:
+        raise unknown_name("build's folder, or network that comes with the project,", str(build), known)
+    if backend not in {None, RUNS_CHECKPOINTS}:
         raise UsageError(
-            f"{build} comes with the project and runs in {RUNS_SHIPPED}: leave --backend away, or build it with "
-            f"--checkpoint {shipped[str(build)]}."
+            f"{name} is a network that was trained, and runs in {RUNS_CHECKPOINTS}: leave --backend away, or build it "
+            f"with --checkpoint {folder}."
         )
-    return Runnable.shipped(str(build), shipped[str(build)])
+    return Runnable.checkpoint(name, folder)
+
+
+def _verify_recorded(folder: Path) -> None:
+    """Check the files of a checkpoint where a build has recorded their digests. Raises `IntegrityError`."""
+    home = folder.resolve().parent
+    if (home / BUILD).is_file():
+        verify(home, read_build(home)[0], (f"{folder.resolve().name}/",))
 
 
 def look_of(spec: NetworkSpec, style: str | None) -> Look:

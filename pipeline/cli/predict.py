@@ -65,9 +65,11 @@ def command(
     deploy predict builds/unet-int8 photos/ -o overlaid/ --output overlay
     deploy predict builds/style-multi-int8 photo.jpg -o painted.jpg --style starry_night
     deploy predict builds/style-int8/engines/openvino - -o - < photo.jpg > painted.png
+    deploy predict builds/style-network/network photo.jpg -o painted.png
     deploy predict --method gatys --style painting.jpg photo.jpg -o painted.png
 
-    A picture has its image's own size, whatever the network's is.
+    BUILD may also be the folder of a checkpoint, whose network runs in PyTorch, or the name of a network that comes
+    with the project (`deploy models`). A picture has its image's own size, whatever the network's is.
     """
     from visiondeploy.pipeline.cli.display import Display
     from visiondeploy.pipeline.picturing import Output

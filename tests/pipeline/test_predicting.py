@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,24 @@ class TestEngines:
     def test_what_is_not_there_is_said(self, built, path, backend, error, words) -> None:
         with pytest.raises(error, match=words):
             engine_at(built / "builds" / path, backend)
+
+
+class TestCheckpoints:
+    def test_the_network_alone_gives_what_its_engine_gives(self, out) -> None:
+        run("photos/wide.jpg", out / "network.png", build="builds/toy-fp32/network", output=Output.CLASSES)
+        run("photos/wide.jpg", out / "engine.png", output=Output.CLASSES)
+        assert np.mean(read_mask(out / "network.png") == read_mask(out / "engine.png")) > 0.99
+
+    def test_it_runs_in_pytorch_alone(self, out) -> None:
+        with pytest.raises(UsageError, match="runs in pytorch: leave --backend away"):
+            run("photos/wide.jpg", out / "a.png", build="builds/toy-fp32/network", backend="openvino")
+
+    def test_what_a_build_recorded_is_held_against_it(self, built, out) -> None:
+        copy = out / "copy"
+        shutil.copytree(built / "builds" / "toy-fp32", copy)
+        flip(copy / "network" / "weights.safetensors")
+        with pytest.raises(IntegrityError, match="has other bytes than were built"):
+            run("photos/wide.jpg", out / "a.png", build=str(copy / "network"))
 
 
 class TestOneImage:
