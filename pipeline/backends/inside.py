@@ -57,12 +57,14 @@ class LayerTime:
 
     `name`      the path of its module, or its node in the graph, where that is known; else what the runtime calls it
     `kind`      what the runtime calls the operator, `compute` the type of the arithmetic, both as in `Layer`
+    `inserted`  whether the runtime put it there: it moves data into another layout or type, and is in no graph
     """
 
     name: str
     kind: str
     compute: str
     milliseconds: float
+    inserted: bool = False
 
 
 @runtime_checkable

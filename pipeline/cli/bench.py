@@ -16,6 +16,7 @@ from visiondeploy.pipeline.cli.options import Seconds, threads_option
 @click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
 @threads_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
+@click.option("--profile", is_flag=True, help="Time each layer too, with the runtimes' own profilers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
     builds: tuple[Path, ...],
@@ -23,6 +24,7 @@ def command(
     seconds: float | None,
     threads: int | None,
     out: Path | None,
+    profile: bool,
     as_json: bool,
 ) -> None:
     """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
@@ -37,7 +39,7 @@ def command(
     from visiondeploy.pipeline.cli.display import Display
 
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display)
+        done = bench(builds, images, seconds, threads, out, display, profile=profile)
     with holding(done.report.verdict.checks):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
