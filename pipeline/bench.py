@@ -33,11 +33,13 @@ REPORT = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class Benched:
-    """The report, and where it and the pictures lie."""
+    """The report, where it and the pictures lie, and what it was measured on."""
 
     report: Report
     folder: Path
     pictures: Path | None
+    validation: str
+    """The digest of the data that quality was measured on."""
 
 
 def bench(
@@ -53,10 +55,10 @@ def bench(
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
-    With `profile` the layers of each engine are timed as well, after all that is measured. Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
-    not of one network and one data set, and where `out` holds something else than an earlier report;
-    `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
-    report cannot be written.
+    With `profile` the layers of each engine are timed too, after all else. Every file is checked against its digest
+    before a runtime sees it. Raises `UsageError` where the builds are not of one network and one data set, and where
+    `out` holds something else than an earlier report; `InputError` where there is no build, `IntegrityError` where a
+    file was changed, `ResourceError` where the report cannot be written.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -100,7 +102,8 @@ def bench(
         raise resource_error(error, folder, "choose another folder with -o") from error
     write_atomic(folder / REPORT, report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
-    return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
+    pictures = _pictures(contenders, first, dataset, settings, threads, folder)
+    return Benched(report, folder, pictures, first.record.validation)
 
 
 def _check_reports(folder: Path) -> None:

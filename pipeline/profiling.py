@@ -43,7 +43,7 @@ def with_profiles(
 
 def _profiled(contender: Contender, build: OpenBuild, row: Row, feeds: Mapping[str, Array], threads: int) -> Row:
     backend = BACKENDS.get(contender.backend)
-    if not isinstance(backend, Profilable):
+    if backend is None or not isinstance(backend, Profilable):
         return _without(row, f"backend {contender.backend} does not time layers")
     runs = runs_within(SECONDS, row.latency_ms.p50 if row.latency_ms is not None else None)
     try:
@@ -70,7 +70,7 @@ def runs_within(seconds: float, milliseconds: float | None) -> int:
 
 
 def _macs(contender: Contender, build: OpenBuild, feeds: Mapping[str, Array]) -> dict[str, int]:
-    """Multiply-accumulates by layer, from the ONNX file that the engine was made from; none where there is no such file.
+    """Multiply-accumulates by layer, from the ONNX file that the engine was made from; none where that is not there.
 
     Of the baseline it is its export, unless that is of a network that was made smaller. Raises `IntegrityError`.
     """

@@ -1,7 +1,7 @@
 """What stands in the tables of profiles: layers by time, by kind, and modules side by side in all engines.
 
-Shares are of the sum of an engine's layers. Everything is in a table: what is too little for a line of its own is summed
-up in one.
+Shares are of the sum of an engine's layers. Nothing is left out: what is too little for a line of its own is summed up
+in one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ EXCESS, NOTABLE = 2.0, 0.03
 _NAMED = 5
 
 HOW = (
-    "Shares are of the sum of an engine's layers, as its runtime's own profiler has them. A runtime that keeps times is "
-    "slower, and what a call does outside of layers is in none: compare shares, and take latency from the table of "
+    "Shares are of the sum of an engine's layers, as its runtime's own profiler has them. A runtime that keeps times "
+    "is slower, and what a call does outside of layers is in none: compare shares, and take latency from the table of "
     "engines."
 )
 
