@@ -208,7 +208,7 @@ def stops(found: Sequence[Kept], descent: Descent | None) -> list[Stop]:
         commit = kept.run.commit
         # What was changed, or is in no repository, is another state each time.
         single = "" if commit is not None and commit.dirty is False else kept.file
-        groups.setdefault((commit and commit.sha, bool(commit and commit.dirty), single), []).append(kept)
+        groups.setdefault((commit.sha if commit else None, bool(commit and commit.dirty), single), []).append(kept)
     places = {sha: number for number, (sha, _) in enumerate(descent.commits if descent is not None else ())}
     known = sorted(
         (key for key in groups if key[0] in places),

@@ -147,7 +147,9 @@ def trend(name: str, stops: Sequence[Stop], metric_name: str, rows: str = "*", n
     for place, stop in enumerate(stops):
         for kept in stop.runs:
             for row in kept.run.report.rows:
-                value = metric.read(row) if row.status is Status.OK else None
+                # The baseline's speed-up is 1 by definition.
+                own = metric.name == DEFAULT and row is kept.run.report.baseline
+                value = metric.read(row) if row.status is Status.OK and not own else None
                 if value is None or not fnmatchcase(row.name, rows):
                     continue
                 key = _key(metric, kept, row)
