@@ -120,3 +120,16 @@ class Profilable(Protocol):
         Raises `InputError`.
         """
         ...
+
+
+@runtime_checkable
+class SingleLayers(Profilable, Protocol):
+    """A backend that single layers are timed on, in graphs made for it.
+
+    That their times add up to those in a network was measured for it. What runs PyTorch's modules takes no graph.
+    """
+
+    @property
+    def single_layers(self) -> bool:
+        """True."""
+        ...
