@@ -272,12 +272,12 @@ def _percentile(name: Literal["p50", "p90", "p99"]) -> Callable[[Row], tuple[flo
         value = None if row.latency_ms is None else getattr(row.latency_ms, name)
         if value is None or row.latency_ms is None:
             return None
-        return float(value), _of_blocks(row.latency_ms) if name == "p50" else None
+        return float(value), median_interval(row.latency_ms) if name == "p50" else None
 
     return read
 
 
-def _of_blocks(latency: Latency) -> Interval | None:
+def median_interval(latency: Latency) -> Interval | None:
     """A 95 % interval of the median from the medians of blocks, whatever their distribution; None of fewer than six.
 
     Order statistics whose ranks are quantiles of the binomial distribution (Conover, "Practical Nonparametric

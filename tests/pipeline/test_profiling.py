@@ -1,38 +1,63 @@
-"""`bench --profile` over builds of a tiny network, with the real runtimes."""
+"""Profiles of the engines of builds of a tiny network, with the real runtimes."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
 
 import pytest
 from kit.builds import House, Recorder
 
+from visiondeploy.benchmarks.report.schema import Row
 from visiondeploy.errors import InputError
+from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline import profiling
 from visiondeploy.pipeline.backends.table import BACKENDS
-from visiondeploy.pipeline.bench import bench
-from visiondeploy.types import Status
+from visiondeploy.pipeline.folder import read_build
+from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
+from visiondeploy.pipeline.stages.measure import Contender
+from visiondeploy.types import Realised, Status
 
 
 @pytest.fixture(scope="module")
-def room(store_root, tmp_path_factory) -> House:
+def builds(store_root, tmp_path_factory) -> list[OpenBuild]:
     room = House(store_root, tmp_path_factory.mktemp("profiling"))
-    room.build("precision=int8")
-    room.build("backend=torchscript")
-    return room
+    return [open_build(room.build(*words).folder) for words in (("precision=int8",), ("backend=torchscript",))]
 
 
-def rows(room: House) -> dict:
-    with contextlib.chdir(room.cwd):
-        report = bench((), 1, 1, 1, None, Recorder(), profile=True).report
-    return {row.backend: row for row in report.rows}
+def rows(builds: list[OpenBuild]) -> dict[str, Row]:
+    """The rows of the builds' reports with profiles, by backend; the baseline once."""
+    found: dict[str, Row] = {}
+    for build in builds:
+        record, report = read_build(build.folder)
+        measured = {row.backend: row for row in report.rows}
+        entries = [
+            (
+                Contender(
+                    name=measured[engine.backend].name,
+                    model="toy",
+                    backend=engine.backend,
+                    precision=engine.precision,
+                    folder=build.folder / engine.folder,
+                    size_bytes=engine.size_bytes,
+                    parameters=record.parameters,
+                    realised=Realised(engine.layers, engine.stored),
+                ),
+                build,
+            )
+            for engine in (record.baseline, *record.engines)
+        ]
+        own = [measured[contender.backend] for contender, _ in entries]
+        task = task_of(record.spec)
+        split = dataset_of(build).split(build.recipe.data.val)
+        profiled = profiling.with_profiles(entries, own, task.preprocess([split[0]]), 1, Recorder().progress)
+        found |= {row.backend: row for row in profiled}
+    return found
 
 
 @pytest.fixture(scope="module")
-def profiled(room) -> dict:
-    return rows(room)
+def profiled(builds) -> dict[str, Row]:
+    return rows(builds)
 
 
 def test_every_engine_has_one_after_it_was_measured(profiled) -> None:
@@ -68,13 +93,13 @@ class Mute:
         return getattr(self.of, name)
 
 
-def test_a_backend_that_cannot_is_named_with_the_reason(room, monkeypatch) -> None:
+def test_a_backend_that_cannot_is_named_with_the_reason(builds, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise InputError("its counters are off.")
 
     monkeypatch.setitem(BACKENDS, "torchscript", Mute(BACKENDS["torchscript"]))
     monkeypatch.setattr(type(BACKENDS["openvino"]), "profile", refuse)
-    found = rows(room)
+    found = rows(builds)
     assert "its layers were not timed: backend torchscript does not time layers" in found["torchscript"].notes
     assert "its layers were not timed: its counters are off." in found["openvino"].notes
     assert found["openvino"].profile == found["torchscript"].profile == ()
