@@ -3,8 +3,8 @@
 The profiler writes every operator with what it calls in turn, as nested spans. What counts is the outermost operator;
 of eager modules the span around it says whose it is, in TorchScript its place in the frozen graph does.
 
-What it costs: a profiled call of a UNet of base width 8 at 128×128, 47 operators in 10 ms, took 7 % longer than a
-plain one, which falls on operators that do little (PyTorch 2.14, two threads).
+What it costs: a microsecond or two for each operator and what it calls, and of eager modules the Python of two hooks. So
+operators that do little look dearer than they are, and those that compute for milliseconds as they are.
 """
 
 from __future__ import annotations
