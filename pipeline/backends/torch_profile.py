@@ -3,8 +3,8 @@
 The profiler writes every operator with what it calls in turn, as nested spans. What counts is the outermost operator;
 of eager modules the span around it says whose it is, in TorchScript its place in the frozen graph does.
 
-What it costs: a microsecond or two for each operator and what it calls, and of eager modules the Python of two hooks. So
-operators that do little look dearer than they are, and those that compute for milliseconds as they are.
+What it costs: a record of each operator and of all that it calls, and of eager modules the Python of two hooks.
+Operators that do little look dearer than they are beside those that compute for milliseconds.
 """
 
 from __future__ import annotations
