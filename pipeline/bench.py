@@ -14,12 +14,14 @@ from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
+from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
 from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
 from visiondeploy.pipeline.plan import file_name
+from visiondeploy.pipeline.profiling import with_profiles
 from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.adopt import reported
@@ -31,11 +33,13 @@ REPORT = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class Benched:
-    """The report, and where it and the pictures lie."""
+    """The report, where it and the pictures lie, and what it was measured on."""
 
     report: Report
     folder: Path
     pictures: Path | None
+    validation: str
+    """The digest of the data that quality was measured on."""
 
 
 def bench(
@@ -45,14 +49,16 @@ def bench(
     threads: int | None,
     out: Path | None,
     events: Events,
+    *,
+    profile: bool = False,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
-    Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
-    not of one network and one data set, and where `out` holds something else than an earlier report;
-    `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
-    report cannot be written.
+    With `profile` the layers of each engine are timed too, after all else. Every file is checked against its digest
+    before a runtime sees it. Raises `UsageError` where the builds are not of one network and one data set, and where
+    `out` holds something else than an earlier report; `InputError` where there is no build, `IntegrityError` where a
+    file was changed, `ResourceError` where the report cannot be written.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -78,6 +84,9 @@ def bench(
     began = time.monotonic()
     found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
     rows = found.rows
+    if profile:
+        feeds = task_of(first.record.spec).preprocess([split[0]])
+        rows = with_profiles(entries, rows, feeds, threads, events.progress)
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained
     report = Report(
@@ -93,7 +102,8 @@ def bench(
         raise resource_error(error, folder, "choose another folder with -o") from error
     write_atomic(folder / REPORT, report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
-    return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
+    pictures = _pictures(contenders, first, dataset, settings, threads, folder)
+    return Benched(report, folder, pictures, first.record.validation)
 
 
 def _check_reports(folder: Path) -> None:

@@ -24,7 +24,7 @@ from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.spec import ONNX, GraphSpec, InputSpec, NetworkSpec
 from visiondeploy.models.table import NETWORKS, check_batch, check_name, settings_of
 from visiondeploy.pipeline.backends.base import Backend, require
-from visiondeploy.pipeline.backends.inside import Profilable
+from visiondeploy.pipeline.backends.inside import SingleLayers
 from visiondeploy.pipeline.backends.table import AUTO, BACKENDS, REFERENCES, backend_of
 from visiondeploy.pipeline.painting import dataset_of, held_against, new_style, taught_style
 from visiondeploy.pipeline.recipe import Recipe
@@ -146,7 +146,7 @@ class Plan:
                     "another backend, as torchscript."
                 )
         timed = settings.limit is not None and settings.limit.kind == "latency"
-        if timed and not isinstance(self.running, Profilable):
+        if timed and not isinstance(self.running, SingleLayers):
             names = ", ".join(backend.name for backend in self.backends)
             raise UsageError(
                 f"compress.budget {settings.budget!r} is held by measured times, which {names} cannot give here: "

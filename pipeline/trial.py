@@ -16,7 +16,7 @@ from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.latency import LatencySettings
 from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.pipeline.backends.base import Backend
-from visiondeploy.pipeline.backends.inside import Profilable
+from visiondeploy.pipeline.backends.inside import SingleLayers
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.ledger import Ledger
 from visiondeploy.pipeline.plan import Plan
@@ -131,7 +131,7 @@ class Trial:
 
     def layer_times(self, engine: Compiled) -> dict[str, float]:
         """Milliseconds of each layer of an engine by its name; empty where the runtime does not tell."""
-        if not isinstance(self.backend, Profilable):
+        if not isinstance(self.backend, SingleLayers):
             return {}
         found = self.backend.profile(
             engine.artifact.folder, self._plan.recipe.threads, self._plan.samples[0], PROFILED_RUNS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.report import cells, compression_cells
+from visiondeploy.benchmarks.report import cells, compression_cells, profile_cells
 from visiondeploy.benchmarks.report.compression import Compression, Variant
 from visiondeploy.benchmarks.report.schema import Report, Verdict
 
@@ -31,6 +31,7 @@ def to_markdown(report: Report, title: str = "Benchmark") -> str:
         lines += [*checks(report.verdict), ""]
     if report.compression is not None:
         lines += ["## Compression", "", *compression(report.compression)]
+    lines += profiles(report)
     return "\n".join([*lines, *_per_class(report)])
 
 
@@ -52,6 +53,27 @@ def compression(found: Compression) -> list[str]:
         ]
     notes = compression_cells.notes(found)
     return [*lines, *(f"- {escaped(line)}" for line in notes), ""] if notes else lines
+
+
+def profiles(report: Report) -> list[str]:
+    """The lines of the section with each engine's layers, and modules side by side; none where nothing was profiled."""
+    rows = profile_cells.profiled(report)
+    lines = ["## Layers, as the runtimes time them", "", escaped(profile_cells.HOW), ""] if rows else []
+    modules = profile_cells.modules(report, limit=None)
+    if modules:
+        names = (_cell(module.name) for module in modules)
+        table = _table(profile_cells.MODULES, profile_cells.module_columns(report), modules, names)
+        lines += ["### Side by side", "", *table, "", escaped(profile_cells.MODULES_NOTE), ""]
+    for row in rows:
+        lines += [f"### {escaped(cells.plain(row.name))}", "", f"{escaped(profile_cells.headline(row))}.", ""]
+        for heading, columns, found in (
+            (profile_cells.LAYERS, profile_cells.layer_columns(row), profile_cells.top_layers(row)),
+            (profile_cells.KINDS, profile_cells.kind_columns(row), profile_cells.by_kind(row)),
+        ):
+            lines += [*_table(heading, columns, found, (escaped(line.name) for line in found)), ""]
+        hints = profile_cells.hints(row)
+        lines += [*(f"- {escaped(line)}" for line in hints), ""] if hints else []
+    return lines
 
 
 def _variants(found: Compression) -> list[str]:

@@ -6,7 +6,8 @@ Parts of the report contract (`schema.py`): fields may be added with a default, 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
@@ -118,19 +119,33 @@ class Scenario(Part):
 
 
 class LayerShare(Part):
-    """One layer as the runtime's own profiler has it: milliseconds of one inference, and its share of all layers."""
+    """One layer as the runtime's own profiler has it: milliseconds of one inference, and its share of all layers.
+
+    `inserted` says whether the runtime put it there, to move data into another layout or type; `macs` counts the
+    multiply-accumulates of one image, where a graph tells of them.
+    """
 
     name: str
     kind: str
     compute: str
     milliseconds: NonNegativeFloat
     share: Share
+    inserted: bool = False
+    macs: NonNegativeInt | None = None
 
-    @classmethod
-    def of(cls, layers: list[tuple[str, str, str, float]]) -> tuple[Self, ...]:
-        """Shares of (name, kind, compute, milliseconds), in their order."""
-        total = math.fsum(milliseconds for *_, milliseconds in layers) or 1.0
-        return tuple(
-            cls(name=name, kind=kind, compute=compute, milliseconds=ms, share=min(1.0, ms / total))
-            for name, kind, compute, ms in layers
-        )
+
+class LayerTiming(NamedTuple):
+    """What a profiler tells of one layer, as in `LayerShare`."""
+
+    name: str
+    kind: str
+    compute: str
+    milliseconds: float
+    inserted: bool = False
+    macs: int | None = None
+
+
+def shares(layers: Sequence[LayerTiming]) -> tuple[LayerShare, ...]:
+    """Layers in their order, each with its share of the sum of all; 0 where nothing took any time."""
+    total = math.fsum(layer.milliseconds for layer in layers) or 1.0
+    return tuple(LayerShare(**layer._asdict(), share=min(1.0, layer.milliseconds / total)) for layer in layers)

@@ -98,7 +98,7 @@ def pareto_plot(report: Report) -> Figure:
     measured = {variant.row for variant in compression.variants}
     own = report.baseline.name not in measured  # a variant that is the baseline is drawn once, as a variant
     baseline = _point(report.baseline, plain(report.baseline.name), report.baseline.parameters) if own else None
-    with _defaults():
+    with plot_defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(WIDTH / _DPI, HEIGHT / _DPI), dpi=_DPI, layout="constrained", facecolor="white")
@@ -134,12 +134,12 @@ def save_plot(path: Path, figure: Figure) -> None:
     }
     if path.suffix not in metadata:
         raise UsageError(f"a plot is saved as .png or .svg, found {path.name}: choose one of them.")
-    with _defaults(), whole_file(path) as stream:
+    with plot_defaults(), whole_file(path) as stream:
         figure.savefig(stream, format=path.suffix[1:], metadata=metadata[path.suffix])
 
 
 @contextmanager
-def _defaults() -> Iterator[None]:
+def plot_defaults() -> Iterator[None]:
     """Settings of matplotlib that no file of the user's has changed."""
     import matplotlib
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from visiondeploy.benchmarks.report import cells, compression_cells
+from visiondeploy.benchmarks.report import cells, compression_cells, profile_cells
 from visiondeploy.benchmarks.report.compression import Compression
 from visiondeploy.benchmarks.report.schema import Report, Row
 from visiondeploy.types import Outcome, Status
@@ -59,6 +59,7 @@ def _print(report: Report, console: Console) -> None:
     console.print()
     if report.compression is not None:
         _print_compression(report.compression, console)
+    _print_profiles(report, console)
     for line in cells.notes(report):
         console.print(_hanging("·", line, "dim"))
     console.print()
@@ -87,6 +88,34 @@ def _print_compression(found: Compression, console: Console) -> None:
         if line:
             console.print(_hanging("·", line, "dim"))
     console.print()
+
+
+def _print_profiles(report: Report, console: Console) -> None:
+    """Of each profile the layers that take longest and all by kind; then modules side by side."""
+    rows = profile_cells.profiled(report)
+    for row in rows:
+        console.print(Text(profile_cells.headline(row), style="bold"))
+        console.print()
+        for heading, columns, lines in (
+            (profile_cells.LAYERS, profile_cells.layer_columns(row), profile_cells.top_layers(row)),
+            (profile_cells.KINDS, profile_cells.kind_columns(row), profile_cells.by_kind(row)),
+        ):
+            labels = {heading: [cells.Cell(line.name) for line in lines]}
+            _print_table(console, columns, lines, labels, [""] * len(lines))
+            console.print()
+        for line in profile_cells.hints(row):
+            console.print(_hanging("·", line, "dim"))
+        console.print()
+    modules = profile_cells.modules(report)
+    if modules:
+        console.print(Text("layers side by side, share of each engine's time", style="bold"))
+        console.print()
+        labels = {profile_cells.MODULES: [module.name for module in modules]}
+        _print_table(console, profile_cells.module_columns(report), modules, labels, [""] * len(modules))
+        console.print()
+        console.print(_hanging("·", profile_cells.MODULES_NOTE, "dim"))
+    if rows:
+        console.print(_hanging("·", profile_cells.HOW, "dim"))
 
 
 def _print_table(

@@ -57,12 +57,14 @@ class LayerTime:
 
     `name`      the path of its module, or its node in the graph, where that is known; else what the runtime calls it
     `kind`      what the runtime calls the operator, `compute` the type of the arithmetic, both as in `Layer`
+    `inserted`  whether the runtime put it there: it moves data into another layout or type, and is in no graph
     """
 
     name: str
     kind: str
     compute: str
     milliseconds: float
+    inserted: bool = False
 
 
 @runtime_checkable
@@ -117,4 +119,17 @@ class Profilable(Protocol):
         What the runtime put there itself (a reorder, a cast) is a layer as well. The caller has checked the digests.
         Raises `InputError`.
         """
+        ...
+
+
+@runtime_checkable
+class SingleLayers(Profilable, Protocol):
+    """A backend that single layers are timed on, in graphs made for it.
+
+    That their times add up to those in a network was measured for it. What runs PyTorch's modules takes no graph.
+    """
+
+    @property
+    def single_layers(self) -> bool:
+        """True."""
         ...

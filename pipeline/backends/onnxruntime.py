@@ -37,6 +37,7 @@ class OnnxRuntimeBackend(HostBackend):
     precisions = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
     scheme = "cpu-onnxruntime"
     packages = ("onnxruntime",)
+    single_layers = True
 
     def unavailable(self) -> str | None:
         """None where onnxruntime is installed."""

@@ -16,6 +16,9 @@ from visiondeploy.types import Array, Layer
 
 COMPUTE = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8"}
 
+MOVES = frozenset({"ReorderInput", "ReorderOutput", "Transpose", "Cast", "MemcpyFromHost", "MemcpyToHost"})
+"""Kernels that ONNX Runtime puts between others, for their layouts, types and places."""
+
 _TIMED = "_kernel_time"
 
 
@@ -56,5 +59,9 @@ def layer_times(graph: Sequence[LayerDetail], executed: Sequence[Kernel]) -> tup
     for kernel in executed:
         node, layer = nodes.computed_by(kernel.layer), kernel.layer
         name = layer.name if node is None else node.name
-        found.append(LayerTime(name, layer.kind, layer.compute, float(np.median(kernel.milliseconds[WARMUPS:]))))
+        inserted = layer.kind in MOVES and (node is None or node.kind != layer.kind)
+        if inserted:
+            name = layer.name
+        milliseconds = float(np.median(kernel.milliseconds[WARMUPS:]))
+        found.append(LayerTime(name, layer.kind, layer.compute, milliseconds, inserted))
     return tuple(found)

@@ -34,6 +34,7 @@ class OpenVinoBackend(HostBackend):
     precisions = frozenset({Precision.FP32, Precision.FP16, Precision.INT8})
     scheme = "cpu"
     packages = ("openvino",)
+    single_layers = True
 
     def unavailable(self) -> str | None:
         """None where openvino is installed."""

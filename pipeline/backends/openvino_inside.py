@@ -62,6 +62,11 @@ def executed(node: Any) -> tuple[str, str, str]:
     return _names(node)[0], kind, COMPUTE.get(precision, precision)
 
 
+def is_inserted(node: Any) -> bool:
+    """Whether a node of an execution graph is in no IR: the plugin put it there."""
+    return not _info(node, "originalLayersNames")
+
+
 class _Execution:
     """An execution graph, and what is constant in it."""
 

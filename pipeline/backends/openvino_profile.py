@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from visiondeploy.pipeline.backends.inside import WARMUPS, LayerTime
-from visiondeploy.pipeline.backends.openvino_inside import executed
+from visiondeploy.pipeline.backends.openvino_inside import executed, is_inserted
 from visiondeploy.pipeline.backends.openvino_session import port
 from visiondeploy.types import Array
 
@@ -33,4 +33,7 @@ def layer_times(model: Any, feeds: Mapping[str, Array], runs: int) -> tuple[Laye
             if counted.status == ov.ProfilingInfo.Status.EXECUTED:
                 times.setdefault(counted.node_name, []).append(counted.real_time / _MILLISECOND)
     nodes = {node.get_friendly_name(): node for node in model.get_runtime_model().get_ops()}
-    return tuple(LayerTime(*executed(nodes[name]), float(np.median(each))) for name, each in times.items())
+    return tuple(
+        LayerTime(*executed(nodes[name]), float(np.median(each)), is_inserted(nodes[name]))
+        for name, each in times.items()
+    )

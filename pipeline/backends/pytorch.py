@@ -12,6 +12,7 @@ from visiondeploy.models.checkpoint import DESCRIPTION, WEIGHTS, load_network
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.feeds import Inputs
+from visiondeploy.pipeline.backends.inside import LayerTime
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
@@ -60,6 +61,21 @@ class PyTorchBackend(HostBackend):
         for layer in layers:
             stored[layer.compute] = stored.get(layer.compute, 0) + 1
         return Realised(tuple(layers), stored)
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """The modules of the network by their paths, and the operators that they call besides, in fp32."""
+        import torch
+
+        from visiondeploy.models.forward import forward
+        from visiondeploy.models.served import served
+        from visiondeploy.pipeline.backends.torch_profile import module_times
+
+        torch.set_num_threads(threads)
+        network = load_network(folder)
+        module, task = served(network), task_of(network.spec)
+        prefix = "" if module is network.module else "network."
+        accepted = Inputs(task.input_specs).accept(feeds)
+        return module_times(module, lambda: forward(module, task, accepted), runs, prefix)
 
 
 def _type_name(dtype: object) -> str:

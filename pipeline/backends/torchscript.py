@@ -14,6 +14,7 @@ import numpy as np
 from visiondeploy.errors import InputError
 from visiondeploy.pipeline.backends.base import HostBackend, Source, not_installed
 from visiondeploy.pipeline.backends.feeds import Inputs
+from visiondeploy.pipeline.backends.inside import LayerTime
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session, TensorSpec
 
@@ -58,6 +59,19 @@ class TorchScriptBackend(HostBackend):
             for number, _ in enumerate(graph.findAllNodes(kind))
         ]
         return Realised(tuple(layers), {"fp32": len(layers)})
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """The operators of the frozen graph, those with weights under the paths of their modules."""
+        import torch
+
+        from visiondeploy.pipeline.backends.torch_profile import graph_times
+
+        torch.set_num_threads(threads)
+        module = _load(folder / MODEL)
+        names = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
+        inputs, outputs = ([_tensor(value) for value in names[side]] for side in ("inputs", "outputs"))
+        with TorchScriptSession(module, inputs, outputs) as session:
+            return graph_times(module.inlined_graph, lambda: session.infer(feeds), runs)
 
 
 def _load(path: Path) -> Any:

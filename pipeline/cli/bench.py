@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from visiondeploy.pipeline.cli.history import DEFAULT_FOLDER
 from visiondeploy.pipeline.cli.options import Seconds, threads_option
 
 
@@ -16,6 +17,15 @@ from visiondeploy.pipeline.cli.options import Seconds, threads_option
 @click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
 @threads_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
+@click.option("--profile", is_flag=True, help="Time each layer too, with the runtimes' own profilers.")
+@click.option("--save", metavar="NAME", help="Keep the report in the history of this name, for `deploy history`.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    help="Where histories are kept.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
     builds: tuple[Path, ...],
@@ -23,6 +33,9 @@ def command(
     seconds: float | None,
     threads: int | None,
     out: Path | None,
+    profile: bool,
+    save: str | None,
+    history: Path,
     as_json: bool,
 ) -> None:
     """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
@@ -31,13 +44,18 @@ def command(
     one's network. Baseline and engines run in shuffled turns in one run, with equal threads; speed-ups are ratios with
     a 95 % interval.
     """
+    from visiondeploy.benchmarks.history import check_name
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench
     from visiondeploy.pipeline.cli.building import holding, say
     from visiondeploy.pipeline.cli.display import Display
+    from visiondeploy.pipeline.keeping import keep
 
+    if save is not None:
+        check_name(save)
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display)
+        done = bench(builds, images, seconds, threads, out, display, profile=profile)
+    kept = keep(done.report, save, done.validation, history) if save is not None else None
     with holding(done.report.verdict.checks):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
@@ -49,3 +67,5 @@ def command(
         say(f"         {done.folder / 'report.md'}")
         if done.pictures:
             say(f"pictures {done.pictures}")
+        if kept is not None:
+            say(f"history  {kept}")

@@ -27,7 +27,7 @@ from visiondeploy.calibration.schemes import Scheme
 from visiondeploy.errors import UsageError
 from visiondeploy.models.compression.shapes import LayerShape
 from visiondeploy.pipeline.backends.base import Backend, require
-from visiondeploy.pipeline.backends.inside import LayerTime, Profilable
+from visiondeploy.pipeline.backends.inside import LayerTime, SingleLayers
 from visiondeploy.pipeline.stages.convert import in_half
 from visiondeploy.types import Array, Precision
 
@@ -69,10 +69,10 @@ def time_layers(
     its float kernel is timed, as in a build. Raises `UsageError` for a backend that does not time layers or a
     precision that needs a scheme and has none, `BackendUnavailable` for one that it does not run.
     """
-    if not isinstance(backend, Profilable):
+    if not isinstance(backend, SingleLayers):
         from visiondeploy.pipeline.backends.table import BACKENDS
 
-        others = " or ".join(name for name, other in BACKENDS.items() if isinstance(other, Profilable))
+        others = " or ".join(name for name, other in BACKENDS.items() if isinstance(other, SingleLayers))
         raise UsageError(f"backend {backend.name} does not time single layers: choose {others}.")
     require(backend, precision)
     distinct = list(dict.fromkeys(shapes))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from visiondeploy.errors import BackendUnavailable, UsageError
 from visiondeploy.pipeline.backends.base import Source, not_installed
-from visiondeploy.pipeline.backends.inside import LayerDetail, Shapes
+from visiondeploy.pipeline.backends.inside import LayerDetail, LayerTime, Shapes
 from visiondeploy.pipeline.backends.onnx_file import Product, products, stored_of
 from visiondeploy.pipeline.backends.tensorrt.device import Device, NoDevice, find_device
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
-from visiondeploy.pipeline.backends.tensorrt.layers import Operand, owners, parse_layers, realise, widest
+from visiondeploy.pipeline.backends.tensorrt.layers import Operand, owners, parse_layers, realise
+from visiondeploy.pipeline.backends.tensorrt.profiler import identity, layer_times
 from visiondeploy.pipeline.backends.tensorrt.sidecar import (
     PLAN,
     SIDECAR,
@@ -35,6 +36,7 @@ from visiondeploy.types import Array, Layer, Precision, Realised, Session, Tenso
 
 if TYPE_CHECKING:
     from visiondeploy.pipeline.backends.tensorrt.builder import Plan
+    from visiondeploy.pipeline.backends.tensorrt.runtime import TensorRtSession
     from visiondeploy.pipeline.recipe import Recipe
 
 MODEL = "model.onnx"
@@ -147,6 +149,17 @@ class TensorRtBackend:
 
         Raises `IntegrityError`, `EnvironmentMismatch`, and `BackendUnavailable` where there is no GPU at all.
         """
+        return self._session(folder)
+
+    def profile(self, folder: Path, threads: int, feeds: Mapping[str, Array], runs: int) -> tuple[LayerTime, ...]:
+        """The layers of the engine by the device's own events, without a CUDA graph, as `IProfiler` has them.
+
+        Raises as `load`.
+        """
+        with self._session(folder, profiled=True) as session:
+            return layer_times(session.time_layers(feeds, runs), read_sidecar(folder))
+
+    def _session(self, folder: Path, *, profiled: bool = False) -> TensorRtSession:
         sidecar = read_sidecar(folder)
         data = read_plan(folder, sidecar)
         check_release(folder, sidecar, self.flavour, str(self.flavour.module().__version__))
@@ -159,7 +172,7 @@ class TensorRtBackend:
             raise BackendUnavailable(f"backend {self.name}: {reason}.")
         from visiondeploy.pipeline.backends.tensorrt.runtime import TensorRtSession
 
-        return TensorRtSession(self.flavour, data, sidecar)
+        return TensorRtSession(self.flavour, data, sidecar, profiled=profiled)
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """What the builder made of each product, from the sidecar: types are fixed when an engine is built."""
@@ -174,17 +187,14 @@ class TensorRtBackend:
         products = {layer.name: layer for layer in recorded}
         found = []
         for layer in read_sidecar(folder).engine_layers:
-            product = next((products[node] for node in layer.nodes if node in products), None)
-            name = product.name if product else layer.nodes[0] if layer.nodes else layer.name
+            name, compute = identity(layer, products)
             found.append(
                 LayerDetail(
                     name=name,
                     kind=layer.kind,
                     inputs=_specs(layer.inputs),
                     outputs=_specs(layer.outputs),
-                    compute=product.compute
-                    if product
-                    else widest(port.dtype for port in layer.inputs or layer.outputs),
+                    compute=compute,
                     provider="cuda",
                     fused=tuple(node for node in layer.nodes if node != name),
                 )

@@ -18,10 +18,12 @@ import numpy as np
 
 from visiondeploy.errors import InputError, ResourceError
 from visiondeploy.pipeline.backends.feeds import Inputs
+from visiondeploy.pipeline.backends.inside import WARMUPS
 from visiondeploy.pipeline.backends.tensorrt.builder import logger
 from visiondeploy.pipeline.backends.tensorrt.device import library
 from visiondeploy.pipeline.backends.tensorrt.flavour import Flavour
 from visiondeploy.pipeline.backends.tensorrt.graph import CudaGraph
+from visiondeploy.pipeline.backends.tensorrt.profiler import profiler
 from visiondeploy.pipeline.backends.tensorrt.profiles import Profile
 from visiondeploy.pipeline.backends.tensorrt.sidecar import ANEW, Port, Sidecar
 from visiondeploy.types import Array, TensorSpec
@@ -43,12 +45,15 @@ class _Buffer:
 class TensorRtSession:
     """A deserialised engine. Threads may share it; one is served after the other, as there is one execution context."""
 
-    def __init__(self, flavour: Flavour, data: bytes, sidecar: Sidecar) -> None:
-        """Raises `InputError` where TensorRT does not take the plan."""
+    def __init__(self, flavour: Flavour, data: bytes, sidecar: Sidecar, *, profiled: bool = False) -> None:
+        """With `profiled` it is for `time_layers`, and no CUDA graph stands for its layers.
+
+        Raises `InputError` where TensorRT does not take the plan.
+        """
         import pycuda.driver as cuda
 
         self._cuda = cuda
-        self._captures = flavour.captures
+        self._captures = flavour.captures or profiled
         self._ports = {port.name: port for port in (*sidecar.inputs, *sidecar.outputs)}
         self._profile = {name: Profile(found.min, found.opt, found.max) for name, found in sidecar.profiles[0].items()}
         self.inputs, self.outputs = (tuple(map(_spec, ports)) for ports in (sidecar.inputs, sidecar.outputs))
@@ -67,7 +72,9 @@ class TensorRtSession:
                 self._log = logger(trt)
                 self._runtime: Any = trt.Runtime(self._log)
                 self._engine: Any = _deserialise(self._runtime, data, self._log)
-                self._context: Any = _execution_context(trt, self._engine, flavour, self._log)
+                captures = flavour.captures and not profiled
+                self._context: Any = _execution_context(trt, self._engine, self._log, captures=captures)
+                self._profiler: Any = profiler(trt) if profiled else None
                 self._stream: Any = cuda.Stream()
                 self._marks = tuple(cuda.Event() for _ in range(4))
         except BaseException:
@@ -84,6 +91,28 @@ class TensorRtSession:
             if self._context is None:
                 raise RuntimeError("the session is closed")
             return self._run(accepted)
+
+    def time_layers(self, feeds: Mapping[str, Array], runs: int) -> list[list[tuple[str, float]]]:
+        """Name and milliseconds of each layer, in order, for each of `runs` runs after some that are not counted.
+
+        Raises as `infer`, and `InputError` where TensorRT does not time the layers.
+        """
+        accepted = self._accept(feeds)
+        with self._lock:
+            if self._context is None or self._profiler is None:
+                raise RuntimeError("the session is closed, or is not for timing layers")
+            self._context.profiler = self._profiler
+            # The call then ends as an unprofiled one does, and times are collected after it.
+            self._context.enqueue_emits_profile = False
+            for _ in range(WARMUPS + runs):
+                self._profiler.begin()
+                self._run(accepted)
+                with self._current():
+                    told = self._context.report_to_profiler()
+                if not told:
+                    raise InputError(f"TensorRT does not time the layers of the engine: {self._log.reason()}.")
+            found: list[list[tuple[str, float]]] = self._profiler.runs[-runs:]
+            return found
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         shapes = {name: tuple(feed.shape) for name, feed in feeds.items()}
@@ -129,6 +158,7 @@ class TensorRtSession:
             self._release_buffers()
             # In this order: TensorRT's objects do not hold each other.
             self._context = None
+            self._profiler = None
             self._engine = None
             self._runtime = None
             self._stream = None
@@ -216,9 +246,9 @@ def _deserialise(runtime: Any, data: bytes, log: Any) -> Any:
     return engine
 
 
-def _execution_context(trt: Any, engine: Any, flavour: Flavour, log: Any) -> Any:
+def _execution_context(trt: Any, engine: Any, log: Any, *, captures: bool) -> Any:
     """What runs an engine, and holds its scratch memory. Raises `ResourceError` where there is none."""
-    if flavour.captures:
+    if captures:
         settings = engine.create_runtime_config()
         # It captures after it has compiled kernels for a shape, which nobody outside of it can know.
         settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

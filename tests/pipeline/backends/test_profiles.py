@@ -12,7 +12,7 @@ from kit import graphs
 from visiondeploy.calibration.observers import Range
 from visiondeploy.calibration.qdq import quantise
 from visiondeploy.calibration.schemes import SCHEMES
-from visiondeploy.pipeline.backends.inside import Profilable
+from visiondeploy.pipeline.backends.inside import SingleLayers
 from visiondeploy.pipeline.backends.onnx_file import LAYERS
 from visiondeploy.pipeline.backends.table import BACKENDS
 
@@ -21,7 +21,7 @@ GRAPHS = {"unet": graphs.unet, "mixed": graphs.mixed}
 RUNS = 5
 
 
-@pytest.fixture(params=sorted(name for name, backend in BACKENDS.items() if isinstance(backend, Profilable)))
+@pytest.fixture(params=sorted(name for name, backend in BACKENDS.items() if isinstance(backend, SingleLayers)))
 def backend(request):
     found = BACKENDS[request.param]
     reason = found.unavailable() or found.unrunnable()

@@ -13,7 +13,7 @@ import pytest
 from visiondeploy.calibration.schemes import SCHEMES
 from visiondeploy.errors import UsageError
 from visiondeploy.models.compression.shapes import LayerShape
-from visiondeploy.pipeline.backends.inside import Profilable
+from visiondeploy.pipeline.backends.inside import SingleLayers
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.stages import time_layers as stage
 from visiondeploy.types import Precision
@@ -39,7 +39,7 @@ SHAPES = {
 CONVOLUTIONS = [name for name, shape in SHAPES.items() if shape.kind == "conv"]
 
 
-@pytest.fixture(params=sorted(name for name, backend in BACKENDS.items() if isinstance(backend, Profilable)))
+@pytest.fixture(params=sorted(name for name, backend in BACKENDS.items() if isinstance(backend, SingleLayers)))
 def backend(request):
     found = BACKENDS[request.param]
     reason = found.unavailable() or found.unrunnable()

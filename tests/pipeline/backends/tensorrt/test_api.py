@@ -40,7 +40,7 @@ CLASSES = {
 }
 """What variables of the two modules that talk to TensorRT are called, by the class of what they hold."""
 
-MODULES = ("builder.py", "runtime.py")
+MODULES = ("builder.py", "profiler.py", "runtime.py")
 OURS = {"settings": {"batch", "workspace_mib", "builder_level", "tf32", "timing_cache"}, "error": {"strerror"}}
 """What else has such a name: the recipe's settings, and errors of the system."""
 
@@ -94,6 +94,8 @@ def test_the_names_are_found_in_the_sources() -> None:
         ("Runtime", "deserialize_cuda_engine"),
         ("IExecutionContext", "execute_async_v3"),
         ("IExecutionContext", "set_tensor_address"),
+        ("IExecutionContext", "report_to_profiler"),
+        ("IProfiler",),
         ("EngineInspector", "get_engine_information"),
         ("IRuntimeConfig", "cuda_graph_strategy"),
     } <= used()

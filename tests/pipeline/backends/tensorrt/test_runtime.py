@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 from visiondeploy.errors import InputError, UsageError
+from visiondeploy.pipeline.backends.inside import WARMUPS, LayerTime
 from visiondeploy.pipeline.backends.tensorrt import runtime as module
 from visiondeploy.pipeline.backends.tensorrt.flavour import TENSORRT, TENSORRT_RTX, Flavour
 from visiondeploy.pipeline.backends.tensorrt.graph import CudaGraph
+from visiondeploy.pipeline.backends.tensorrt.profiler import layer_times
 from visiondeploy.pipeline.backends.tensorrt.runtime import TensorRtSession
-from visiondeploy.pipeline.backends.tensorrt.sidecar import FileDigest, Port, ProfileRecord, Sidecar
-from visiondeploy.types import Timed
+from visiondeploy.pipeline.backends.tensorrt.sidecar import FileDigest, LayerTypes, Port, ProfileRecord, Sidecar
+from visiondeploy.types import Layer, Timed
 
 SIDECAR = Sidecar(
     flavour="tensorrt",
@@ -53,6 +55,7 @@ class Gpu:
     launched: int = 0
     loads: bool = True
     runs: bool = True
+    profiles: bool = True
 
     def did(self, what: str) -> None:
         assert self.stack, f"{what} outside of a context"
@@ -96,6 +99,12 @@ class Context:
         if not self.gpu.capturing and self.gpu.runs:
             self.compute()
         return self.gpu.runs
+
+    def report_to_profiler(self) -> bool:
+        self.gpu.did("report")
+        for number, name in enumerate(("reformat", "head_myl0_1")):
+            self.profiler.report_layer_time(name, 1.0 + number + len(self.profiler.runs) % 3)
+        return self.gpu.profiles
 
     def compute(self) -> None:
         source, target = (self.gpu.memory[self.addresses[name]].view(np.float32) for name in ("image", "logits"))
@@ -181,6 +190,7 @@ def gpu(monkeypatch) -> Gpu:
     )
     trt = SimpleNamespace(
         ILogger=type("ILogger", (), {"ERROR": 1}),
+        IProfiler=type("IProfiler", (), {}),
         Runtime=lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: engine if found.loads else None),
         CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE=1),
     )
@@ -265,6 +275,53 @@ class TestGraph:
         with pytest.raises(RuntimeError):
             CudaGraph.capture(Driver(gpu, Context(gpu)), 5, fall)
         assert not gpu.capturing
+
+
+class TestLayers:
+    @pytest.mark.parametrize("flavour", [TENSORRT, TENSORRT_RTX], ids=lambda flavour: flavour.name)
+    def test_are_timed_run_by_run_without_a_graph(self, gpu, flavour) -> None:
+        with TensorRtSession(flavour, b"plan", SIDECAR, profiled=True) as made:
+            runs = made.time_layers(feeds(1), 4)
+        assert [[name for name, _ in run] for run in runs] == [["reformat", "head_myl0_1"]] * 4
+        assert (gpu.captured, gpu.launched, gpu.done.count("capture")) == (0, 0, 0)
+        # Times are asked for after the call has ended, of each run.
+        assert gpu.done.count("report") == gpu.done.count("wait") == gpu.done.count("execute") == WARMUPS + 4
+
+    def test_have_the_names_and_types_of_the_graph(self) -> None:
+        sidecar = SIDECAR.model_copy(
+            update={
+                "layers": (Layer("head", "Conv", "int8", "cuda"),),
+                "engine_layers": (
+                    LayerTypes(
+                        name="head_myl0_1", kind="correlation", nodes=("node_relu", "head"),
+                        inputs=(Port(name="x", dtype="int8", shape=(1, 3)),), constants=(), outputs=(),
+                    ),
+                    LayerTypes(
+                        name="reformat", kind="kgen", nodes=(),
+                        inputs=(Port(name="image", dtype="fp32", shape=(1, 3)),), constants=(), outputs=(),
+                    ),
+                ),
+            }
+        )  # fmt: skip
+        runs = [[("reformat", 1.0), ("head_myl0_1", 4.0)], [("reformat", 2.0), ("head_myl0_1", 5.0), ("new", 9.0)]]
+        assert layer_times(runs, sidecar) == (
+            LayerTime("reformat", "kgen", "fp32", 1.5, inserted=True),
+            LayerTime("head", "correlation", "int8", 4.5),
+            LayerTime("new", "unknown", "unknown", 9.0),
+        )
+
+    def test_that_are_not_timed_are_said(self, gpu) -> None:
+        gpu.profiles = False
+        with (
+            TensorRtSession(TENSORRT, b"plan", SIDECAR, profiled=True) as made,
+            pytest.raises(InputError, match="does not time the layers"),
+        ):
+            made.time_layers(feeds(1), 1)
+        assert gpu.stack == []
+
+    def test_are_not_timed_in_a_session_for_calls(self, gpu) -> None:
+        with session() as made, pytest.raises(RuntimeError, match="not for timing layers"):
+            made.time_layers(feeds(1), 1)
 
 
 class TestBadInput:
