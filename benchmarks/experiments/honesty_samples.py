@@ -33,9 +33,9 @@ CLASSES = {
     "pedestrian": (0.010, 0.70, 0.55),
     "bicyclist": (0.013, 0.35, 0.60),
 }
-SPREAD = 1.0
-"""Standard deviation of the logarithm of an image's share of flipped pixels: one in six has 2.7 times the median."""
-RECOVERED = 0.5
+SPREAD = 0.7
+"""Standard deviation of the logarithm of an image's share of flipped pixels: one in six has twice the median."""
+RECOVERED = 0.2
 """Wrong pixels put right, as a share of right ones put wrong: quantisation moves pixels both ways."""
 
 
