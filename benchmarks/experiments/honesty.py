@@ -30,7 +30,7 @@ import numpy as np
 from visiondeploy.benchmarks.accuracy import quality
 from visiondeploy.benchmarks.decisions import decide_ratio
 from visiondeploy.benchmarks.environment import capture
-from visiondeploy.benchmarks.experiments.honesty_samples import losing, made_up, miou
+from visiondeploy.benchmarks.experiments.honesty_samples import Spread, losing, made_up, miou
 from visiondeploy.benchmarks.experiments.overhead import Case, exported, quantised
 from visiondeploy.benchmarks.latency import LatencySettings, measure
 from visiondeploy.benchmarks.verdicts import quality_limit, settle
@@ -227,12 +227,17 @@ def judged(results: Results, arguments: argparse.Namespace) -> None:
     baseline = population(arguments)
     metric = Metric("miou", miou, lambda rows: {})
     for kind in kinds:
-        engines = losing(baseline, float(kind.removeprefix("loss-")), seed=1)
+        engines = losing(baseline, float(kind.removeprefix("loss-")), 1, Spread(arguments.spread, arguments.regained))
         for number in range(len(results.found[kind]), arguments.losses):
             rows, worse = engines.drawn(IMAGES, np.random.default_rng([number, len(kind), int(kind[-1])]))
             found = quality(metric, rows, worse, seed=number)
             (check,) = settle([quality_limit(kind, found, MARGIN)])
-            loss = {"truth": round(engines.loss, 3), "found": round(-found.delta * 100, 3)}
+            half = 0.0 if found.ci95 is None else (found.ci95[1] - found.ci95[0]) * 50
+            loss = {
+                "truth": round(engines.loss, 3),
+                "found": round(-found.delta * 100, 3),
+                "half": round(half, 3),
+            }
             results.add(kind, {"outcome": check.status.value, **loss}, arguments.losses)
 
 
@@ -280,7 +285,8 @@ def details(results: Results) -> list[str]:
             spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
             said.append(
                 f"- {question.truth}: the population loses {found[0]['truth']:.3f} points, sets of {IMAGES} images "
-                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}."
+                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}; half of an interval is "
+                f"{statistics.median(one['half'] for one in found):.3f}."
             )
     return said
 
@@ -319,11 +325,15 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=8, help="of the UNet (default: 8)")
     parser.add_argument("--size", type=int, default=256, help="of its image (default: 256)")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8", help="(default: int8)")
+    parser.add_argument("--spread", type=float, default=Spread().images, help="of images in what is flipped")
+    parser.add_argument(
+        "--regained", type=float, default=Spread().regained, help="pixels put right per pixel put wrong"
+    )
     parser.add_argument("--samples", type=Path, help="confusion matrices of real images: safetensors with 'baseline'")
     parser.add_argument("--results", type=Path, default=Path("honesty.jsonl"), help="JSON lines, continued")
     parser.add_argument("-o", "--out", type=Path, default="honesty.md", help="where the table goes")
     arguments = parser.parse_args()
-    names = ("seconds", "block_seconds", "threads", "width", "size", "precision")
+    names = ("seconds", "block_seconds", "threads", "width", "size", "precision", "spread", "regained")
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     settings["samples"] = arguments.samples.name if arguments.samples else None
     results = Results(arguments.results, settings)
