@@ -281,12 +281,12 @@ def details(results: Results) -> list[str]:
     for question in QUESTIONS:
         found = results.found[question.kind]
         if question.kind.startswith("loss-") and found:
-            losses = [one["found"] for one in found]
+            losses, half = [one["found"] for one in found], statistics.median(one["half"] for one in found)
             spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
             said.append(
                 f"- {question.truth}: the population loses {found[0]['truth']:.3f} points, sets of {IMAGES} images "
-                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}; half of an interval is "
-                f"{statistics.median(one['half'] for one in found):.3f}."
+                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}; half of an "
+                f"interval is {half:.3f}."
             )
     return said
 
