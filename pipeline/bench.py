@@ -81,10 +81,11 @@ def bench(
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained
     report = Report(
-        environment=capture(threads).model_copy(update={"gpus": found.gpus}),
+        environment=found.seen_on(capture(threads)),
         rows=(*rows, *_left_out(builds, rows)),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
         notes=(*notes, *gate.notes(first.record.spec, trained)),
+        noise=found.noise,
         file=reported(first.record.spec),
     )
     try:
