@@ -15,6 +15,7 @@ from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.asked import Asked, pooled
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
@@ -27,6 +28,7 @@ from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
 
 REPORT = "report.json"
+NOTHING_MORE = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,16 @@ def bench(
     threads: int | None,
     out: Path | None,
     events: Events,
+    asked: Asked = NOTHING_MORE,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
-    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`, and
+    what else `asked` leaves open.
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, and where `out` holds something else than an earlier report;
     `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
-    report cannot be written.
+    report cannot be written; and what `merged` raises where an earlier run is to be added.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -63,6 +67,8 @@ def bench(
     if seconds is not None:
         latency = settings.latency.model_copy(update={"seconds": seconds})
         settings = settings.model_copy(update={"latency": latency})
+    settings = asked.of(settings)
+    earlier = asked.earlier(settings, threads)
     for build in builds:
         home = build.record.baseline.folder if build.record.baseline else "network"
         verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
@@ -83,11 +89,14 @@ def bench(
     report = Report(
         environment=found.seen_on(capture(threads)),
         rows=(*rows, *_left_out(builds, rows)),
-        verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
+        verdict=Verdict.of(()),
         notes=(*notes, *gate.notes(first.record.spec, trained)),
         noise=found.noise,
         file=reported(first.record.spec),
     )
+    report = pooled(earlier, report)
+    verdict = Verdict.of([*_parity(builds), *_checks(entries, report.rows[: len(rows)], trained)])
+    report = report.model_copy(update={"verdict": verdict})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -41,13 +41,13 @@ def _warnings(report: Report) -> Iterator[str]:
     machine, noise = report.environment, report.noise
     if machine.cores_available is not None and machine.threads > machine.cores_available:
         yield (
-            f"{machine.threads} threads share {machine.cores_available} cores: runtimes slow each other and themselves, "
+            f"{machine.threads} threads share {machine.cores_available} cores and slow each other, "
             "so that no time here is that of another machine; use --threads."
         )
     if noise is not None and is_noisy(noise):
         yield (
-            f"the machine was not quiet: {_noise(noise)}. Speed-ups of this run are not to be trusted to less than that; "
-            "measure again while nothing else runs, or longer."
+            f"the machine was not quiet: {_noise(noise)}. Speed-ups of this run are not to be trusted "
+            "to less than that; measure again while nothing else runs, or longer."
         )
     if _taken(report) >= 3 * OTHERS:
         yield f"{_load(report)}: a busy machine slows the baseline most, so that speed-ups of this run flatter."

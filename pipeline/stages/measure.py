@@ -12,7 +12,6 @@ from typing import Any
 
 from visiondeploy.benchmarks.accuracy import Compared, compare, likeness, quality
 from visiondeploy.benchmarks.activity import ActivityWatch
-from visiondeploy.benchmarks.environment import affinity, cores_to_pin
 from visiondeploy.benchmarks.gpus import GpuWatch
 from visiondeploy.benchmarks.report.measured import Activity, Noise
 from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, GpuLoad, Row
@@ -23,7 +22,7 @@ from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import require
 from visiondeploy.pipeline.backends.table import backend_of
 from visiondeploy.pipeline.files import sha256_file
-from visiondeploy.pipeline.stages.timing import Timings, add_memory, timed_apart, timed_here
+from visiondeploy.pipeline.stages.timing import Timings, add_memory, cores_of, timed_apart, timed_here
 from visiondeploy.pipeline.surprises import surprises
 from visiondeploy.types import Precision, Realised, Sample, Session, Split, Status, Task
 
@@ -116,11 +115,9 @@ def measure(
         else _row(contender, compared, baseline, task, timings, isolated=settings.latency.isolate)
         for contender in contenders
     ]
-    return Measurement(rows, gpus.loads, timings.latency[baseline].noise, activity.activity, _cores(settings, threads))
-
-
-def _cores(settings: BenchSettings, threads: int) -> tuple[int, ...]:
-    return cores_to_pin(threads) if settings.latency.pin else affinity()
+    return Measurement(
+        rows, gpus.loads, timings.latency[baseline].noise, activity.activity, cores_of(settings.latency, threads)
+    )
 
 
 def predictions(

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
-from visiondeploy.benchmarks.environment import cores_to_pin
-from visiondeploy.benchmarks.latency import LatencyResult, measure
+from visiondeploy.benchmarks.environment import affinity, cores_to_pin
+from visiondeploy.benchmarks.latency import LatencyResult, LatencySettings, measure
 from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.benchmarks.report.measured import Scenario
 from visiondeploy.benchmarks.settings import BenchSettings
@@ -86,7 +86,7 @@ def timed_apart(
     An engine whose process ends is `failed`. Raises where the baseline's does.
     """
     found, baseline = Timings(), engines[0].name
-    cores = cores_to_pin(threads) if settings.latency.pin else ()
+    cores = cores_of(settings.latency, threads) if settings.latency.pin else ()
     with tempfile.TemporaryDirectory(prefix="visiondeploy-") as scratch:
         file = write_feeds(feeds, Path(scratch))
 
@@ -146,6 +146,11 @@ def add_memory(
         except VisionDeployError as error:
             # What was measured before took minutes and stands.
             found.memory[engine.name] = error
+
+
+def cores_of(settings: LatencySettings, threads: int) -> tuple[int, ...]:
+    """The logical cores that engines with so many threads run on: those that they are bound to, or all there are."""
+    return cores_to_pin(threads) if settings.pin else affinity()
 
 
 def memory_command(engine: Engine, threads: int, feeds: Mapping[str, Array]) -> list[str]:
