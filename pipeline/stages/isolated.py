@@ -42,15 +42,13 @@ class Worker:
     def __init__(self, backend: str, folder: Path, threads: int, feeds: Path, cores: Sequence[int] = ()) -> None:
         module = "visiondeploy.pipeline.stages.worker"
         # -P: the current folder is the user's, and a json.py in it must not become ours.
-        self._command = [sys.executable, "-P", "-m", module, backend, str(folder), str(threads), str(feeds)]
-        self._command.append(",".join(map(str, cores)))
+        self.command = [sys.executable, "-P", "-m", module, backend, str(folder), str(threads), str(feeds)]
+        self.command.append(",".join(map(str, cores)))
         self.folder = folder
 
     def __enter__(self) -> Self:
         self._said = tempfile.TemporaryFile()  # a pipe would fill up, and stop it
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
-        )
+        self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said)
         return self
 
     def __exit__(self, *exc: object) -> None:
