@@ -21,7 +21,7 @@ from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import VisionDeployError
 from visiondeploy.pipeline.backends.table import backend_of
 from visiondeploy.pipeline.stages.isolated import Worker, write_feeds
-from visiondeploy.pipeline.stages.scenarios import asked, run_scenario
+from visiondeploy.pipeline.stages.scenarios import KNOWN, asked, run_scenario
 from visiondeploy.types import Array, Session, Timed
 
 Report = Callable[[int, int, str], None]
@@ -120,6 +120,8 @@ def timed_apart(
                     found.memory[name] = peak
 
         def run(engine: Engine, given: Mapping[str, Any]) -> object:
+            if given["name"] in KNOWN:
+                return run_scenario(given, partial(backend_of(engine.backend).load, engine.folder), feeds, threads)
             with worker(engine) as fresh:
                 return fresh.scenario(given)
 
