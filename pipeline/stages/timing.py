@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -114,10 +114,12 @@ def timed_apart(
                 on_failure=found.failed.__setitem__,
             )
             for name in found.latency:
-                found.parts[name] = workers[name].parts()
-                peak = workers[name].peak()
-                if peak is not None:
-                    found.memory[name] = peak
+                # One that dies only now has its times; its memory is measured later (`add_memory`).
+                with suppress(VisionDeployError):
+                    found.parts[name] = workers[name].parts()
+                    peak = workers[name].peak()
+                    if peak is not None:
+                        found.memory[name] = peak
 
         def run(engine: Engine, given: Mapping[str, Any]) -> object:
             if given["name"] in KNOWN:
