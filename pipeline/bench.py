@@ -17,6 +17,7 @@ from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.asked import Asked, pooled
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
@@ -30,6 +31,7 @@ from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
 
 REPORT = "report.json"
+NOTHING_MORE = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,16 @@ def bench(
     threads: int | None,
     out: Path | None,
     events: Events,
-    *,
-    profile: bool = False,
+    asked: Asked = NOTHING_MORE,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
-    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
-    With `profile` the layers of each engine are timed too, after all else. Every file is checked against its digest
-    before a runtime sees it. Raises `UsageError` where the builds are not of one network and one data set, and where
-    `out` holds something else than an earlier report; `InputError` where there is no build, `IntegrityError` where a
-    file was changed, `ResourceError` where the report cannot be written.
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`, and
+    what else `asked` leaves open.
+    Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
+    not of one network and one data set, and where `out` holds something else than an earlier report;
+    `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
+    report cannot be written; and what `merged` raises where an earlier run is to be added.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -70,6 +72,8 @@ def bench(
     if seconds is not None:
         latency = settings.latency.model_copy(update={"seconds": seconds})
         settings = settings.model_copy(update={"latency": latency})
+    settings = asked.of(settings)
+    earlier = asked.earlier(settings, threads)
     for build in builds:
         home = build.record.baseline.folder if build.record.baseline else "network"
         verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
@@ -85,18 +89,22 @@ def bench(
     began = time.monotonic()
     found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
     rows = found.rows
-    if profile:
+    if asked.profile:
         feeds = task_of(first.record.spec).preprocess([split[0]])
         rows = with_profiles(entries, rows, feeds, threads, events.progress)
     events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
     trained = first.record.spec.trained
     report = Report(
-        environment=capture(threads).model_copy(update={"gpus": found.gpus}),
+        environment=found.seen_on(capture(threads)),
         rows=(*rows, *_left_out(builds, rows)),
-        verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
+        verdict=Verdict.of(()),
         notes=(*notes, *gate.notes(first.record.spec, trained)),
+        noise=found.noise,
         file=reported(first.record.spec),
     )
+    report = pooled(earlier, report)
+    verdict = Verdict.of([*_parity(builds), *_checks(entries, report.rows[: len(rows)], trained)])
+    report = report.model_copy(update={"verdict": verdict})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
