@@ -33,11 +33,11 @@ def command(
     """
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench
-    from visiondeploy.pipeline.cli.building import holding, say
+    from visiondeploy.pipeline.cli.building import called, holding, say
     from visiondeploy.pipeline.cli.display import Display
 
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display)
+        done = bench(builds, images, seconds, threads, out, display, command=called())
     with holding(done.report.verdict.checks):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
@@ -47,5 +47,6 @@ def command(
         say("")
         say(f"report   {done.folder / 'report.json'}")
         say(f"         {done.folder / 'report.md'}")
+        say(f"page     {done.folder / 'report.html'}")
         if done.pictures:
             say(f"pictures {done.pictures}")

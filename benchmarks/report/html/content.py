@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from visiondeploy.benchmarks.report.html.blocks import Block, Figure
-from visiondeploy.benchmarks.report.html.pictures import Shown
+from visiondeploy.benchmarks.report.html.pictures import Album
 from visiondeploy.benchmarks.report.plots import svg
 from visiondeploy.benchmarks.report.plots.table import Plot
 from visiondeploy.benchmarks.report.schema import Report
@@ -29,7 +29,7 @@ class Content:
     report: Report
     title: str
     plots: dict[str, Plot]
-    pictures: Shown = field(default_factory=Shown)
+    pictures: Album = field(default_factory=Album)
     command: str | None = None
 
     def figures(self, name: str, caption: str) -> tuple[Figure, ...]:

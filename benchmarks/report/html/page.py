@@ -15,7 +15,7 @@ from markupsafe import Markup
 from visiondeploy.benchmarks.report.cells import plain
 from visiondeploy.benchmarks.report.html import version
 from visiondeploy.benchmarks.report.html.content import Content
-from visiondeploy.benchmarks.report.html.pictures import Shown
+from visiondeploy.benchmarks.report.html.pictures import Album
 from visiondeploy.benchmarks.report.html.sections.table import SECTIONS
 from visiondeploy.benchmarks.report.html.sections.verdict import heading
 from visiondeploy.benchmarks.report.html.templating import FOLDER, filled
@@ -24,17 +24,17 @@ from visiondeploy.benchmarks.report.plots.colours import DARK, LIGHT
 from visiondeploy.benchmarks.report.plots.table import Plot
 from visiondeploy.benchmarks.report.schema import Report
 
-NOTHING_SHOWN = Shown()
+NO_PICTURES = Album()
 
 
 def to_html(
-    report: Report, title: str, plots: Sequence[Plot], shown: Shown = NOTHING_SHOWN, command: str | None = None
+    report: Report, title: str, plots: Sequence[Plot], pictures: Album = NO_PICTURES, command: str | None = None
 ) -> str:
     """The page, with a final newline.
 
-    `plots` are those of the report, `shown` pictures to be compared, `command` is what made the report.
+    `plots` are those of the report, `pictures` those to be compared, `command` is what made the report.
     """
-    content = Content(report, plain(title), {plot.name: plot for plot in plots}, shown, command)
+    content = Content(report, plain(title), {plot.name: plot for plot in plots}, pictures, command)
     style, script = _style(), (FOLDER / "viewer.js").read_text(encoding="utf-8")
     sections = [section for make in SECTIONS if (section := make(content)) is not None]
     page = filled(

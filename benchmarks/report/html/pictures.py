@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
+from typing import Annotated
 
 from PIL import Image as Pillow
+from pydantic import Field, NonNegativeInt
 
+from visiondeploy.benchmarks.report.parts import Part
 from visiondeploy.benchmarks.report.pictures import Legend
 from visiondeploy.types import Image
 
@@ -22,38 +24,40 @@ _MOST_COLOURS = 256
 """Pictures of classes have no more; of more than this a picture is a photograph."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Rows of labelled pictures, H×W×3 uint8, one row an image and all with the same labels; and colours by name."""
-
-    rows: Sequence[Sequence[tuple[str, Image]]] = ()
-    legend: Legend = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Part):
     """A picture as an address that holds it."""
 
     label: str
-    address: str
-    width: int
-    height: int
+    address: Annotated[str, Field(pattern=r"^data:image/(png|jpeg);base64,[A-Za-z0-9+/=]*$")]
+    width: NonNegativeInt
+    height: NonNegativeInt
 
 
-def embedded(shown: Shown) -> list[list[Picture]]:
-    """The first images whose pictures are within `BUDGET`, `MOST_IMAGES` at most; smaller where not one is."""
+class Album(Part):
+    """Rows of labelled pictures, one row an image and all with the same labels; `legend` has colours by name.
+
+    `left_out` is how many images more there were than the budget has room for.
+    """
+
+    images: tuple[tuple[Picture, ...], ...] = ()
+    legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    left_out: NonNegativeInt = 0
+
+
+def album(rows: Sequence[Sequence[tuple[str, Image]]], legend: Legend = ()) -> Album:
+    """Of labelled pictures, H×W×3 uint8, the first images within `BUDGET`, `MOST_IMAGES` at most; smaller if need be."""
     for width in (WIDEST, WIDEST // 2, WIDEST // 4):
-        kept: list[list[Picture]] = []
+        kept: list[tuple[Picture, ...]] = []
         spent = 0
-        for row in shown.rows[:MOST_IMAGES]:
-            made = [_picture(label, image, width) for label, image in row]
+        for row in rows[:MOST_IMAGES]:
+            made = tuple(_picture(label, image, width) for label, image in row)
             spent += sum(len(picture.address) * 3 // 4 for picture in made)
             if spent > BUDGET:
                 break
             kept.append(made)
         if kept:
-            return kept
-    return []
+            break
+    return Album(images=tuple(kept), legend=tuple(legend), left_out=len(rows) - len(kept))
 
 
 def _picture(label: str, image: Image, widest: int) -> Picture:
@@ -71,4 +75,4 @@ def _picture(label: str, image: Image, widest: int) -> Picture:
         picture.save(stream, format="JPEG", quality=88, optimize=True)
     kind = "png" if of_classes else "jpeg"
     address = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
-    return Picture(label, address, picture.width, picture.height)
+    return Picture(label=label, address=address, width=picture.width, height=picture.height)

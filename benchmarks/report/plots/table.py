@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +59,13 @@ def _draws(report: Report) -> Iterator[tuple[str, Draw]]:
     for scenario in throughput.SCENARIOS:
         yield scenario, partial(throughput.draw, report, scenario)
     yield "compression", partial(tradeoff.variants, report)
+
+
+def is_plot(path: Path) -> bool:
+    """Whether a file has the name of one that `save_plots` writes."""
+    known = ("tradeoff", "speedups", "latencies", "drift", "types", *throughput.SCENARIOS, "compression")
+    name = re.sub(r"^(parts|layers)-[0-9]+$", "types", path.stem)
+    return name in known and path.suffix in {".png", ".svg"}
 
 
 def save_plots(folder: Path, found: Sequence[Plot]) -> list[Path]:

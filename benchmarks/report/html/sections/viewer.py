@@ -5,22 +5,20 @@ from __future__ import annotations
 from visiondeploy.benchmarks.report.cells import plain
 from visiondeploy.benchmarks.report.html.blocks import Ready
 from visiondeploy.benchmarks.report.html.content import Content, Section
-from visiondeploy.benchmarks.report.html.pictures import embedded
 from visiondeploy.benchmarks.report.html.templating import filled
 
 
 def section(content: Content) -> Section | None:
     """The pictures that came with the report; none where none did."""
-    images = embedded(content.pictures)
-    if not images:
+    found = content.pictures
+    if not found.images:
         return None
-    total = len(content.pictures.rows)
-    legend = [(plain(name), f"rgb({','.join(map(str, colour))})") for name, colour in content.pictures.legend]
+    legend = [(plain(name), f"rgb({','.join(map(str, colour))})") for name, colour in found.legend]
     markup = filled(
         "viewer",
-        images=images,
+        images=found.images,
         legend=legend,
-        left_out=total - len(images),
-        photographs=any("image/jpeg" in picture.address for row in images for picture in row[1:]),
+        left_out=found.left_out,
+        photographs=any("image/jpeg" in picture.address for row in found.images for picture in row[1:]),
     )
     return Section("pictures", "Pictures", (Ready(markup),))
