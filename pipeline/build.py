@@ -116,8 +116,13 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         stages=tuple(ledger.stages),
     )
     report = _report(ledger, measured, small) if measured else small.report if small and until == "compress" else None
+    return _laid_out(folder, places, record, report)
+
+
+def _laid_out(folder: Path, places: dict[str, Artifact], record: BuildRecord, report: Report | None) -> Built:
+    """The build in its folder, with the page of its report."""
     complete = materialise(folder, places, record, report)
-    keep_page(folder, report, name)
+    keep_page(folder, report, record.name)
     return Built(folder, complete, report)
 
 

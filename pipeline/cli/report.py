@@ -45,6 +45,8 @@ def command(report: Path, out: Path | None, plots: bool) -> None:
     try:
         pictures = Album.model_validate_json(read_bytes(beside, LARGEST_REPORT)) if beside.is_file() else None
     except (OSError, ValidationError):
-        raise InputError(f"{beside} cannot be read as the pictures of a report: move it away, or bench again.") from None
+        raise InputError(
+            f"{beside} cannot be read as the pictures of a report: move it away, or bench again."
+        ) from None
     write_page(page, found, path.absolute().parent.name, pictures, plots=plots)
     say(f"page     {page}")

@@ -8,8 +8,8 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +31,15 @@ FLAGS = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
+_WIRED = """
+import os, sys
+read, write = (os.dup(int(number)) for number in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The protocol's pipes are file descriptors 3 (to the browser) and 4 (from it)."""
+
 PATIENCE = 120.0
 """Seconds that an answer may take."""
 
@@ -47,17 +56,11 @@ class Browser:
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
 
-        def wire() -> None:
-            # The protocol's pipes are file descriptors 3 (to the browser) and 4 (from it), clear of each other first.
-            low, high = os.dup(theirs_in), os.dup(theirs_out)
-            os.dup2(low, 3)
-            os.dup2(high, 4)
-
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        pipes = [str(theirs_in), str(theirs_out)]
+        command = [sys.executable, "-c", _WIRED, *pipes, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
             command,
-            preexec_fn=wire,
-            close_fds=False,
+            pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -67,7 +70,6 @@ class Browser:
         os.close(theirs_out)
         self._in, self._out, self._rest = ours_in, ours_out, b""
         self._number = 0
-        self._waiting: deque[dict[str, Any]] = deque()
         self._session: str | None = None
         self.events: list[tuple[str, dict[str, Any]]] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]

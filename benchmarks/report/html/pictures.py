@@ -45,7 +45,10 @@ class Album(Part):
 
 
 def album(rows: Sequence[Sequence[tuple[str, Image]]], legend: Legend = ()) -> Album:
-    """Of labelled pictures, H×W×3 uint8, the first images within `BUDGET`, `MOST_IMAGES` at most; smaller if need be."""
+    """Of labelled pictures, H×W×3 uint8, the first images within `BUDGET`, `MOST_IMAGES` at most.
+
+    They are made smaller where not one image is within it.
+    """
     for width in (WIDEST, WIDEST // 2, WIDEST // 4):
         kept: list[tuple[Picture, ...]] = []
         spent = 0

@@ -33,7 +33,7 @@ def draw(report: Report, width: int) -> Scene | None:
     kinds = list(dict.fromkeys(kind for _, realised in rows for kind in realised))
     entries: list[tuple[str, Marker, Role]] = [(plain(kind), "square", _role(kind)) for kind in kinds]
     keys, high = legend(entries, 0, 0, width)
-    lanes = Lanes.of([names[row.name] for row, _ in rows], width, _HEIGHT, top=high + 8, right=56)
+    lanes = Lanes.of([names[row.name] for row, _ in rows], width, _HEIGHT, top=high + 8, right=72)
     scale = Linear(0, max(sum(realised.values()) for _, realised in rows) or 1, lanes.left, lanes.right)
     shapes: list[Shape] = [*keys, *lanes.axis(scale, "layers that compute", whole=True)]
     for index, (row, realised) in enumerate(rows):

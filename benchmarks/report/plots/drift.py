@@ -31,14 +31,14 @@ def draw(report: Report, width: int) -> Scene | None:
         y = Log(low, high, top + _HEIGHT, top)
         role = look(row, report)[1]
         points = tuple((scale(number_of), y(value / middle)) for number_of, value in enumerate(blocks, start=1))
-        shapes += lanes.heading(index, " to ".join(_limits(low, high)) if lanes.above else "")
+        shapes += lanes.heading(index, " to ".join(_limits(low, high)) if lanes.above and index == 0 else "")
         shapes.append(Line(((lanes.left, y(1)), (lanes.right, y(1))), "muted", 0.8, dashed=True))
         shapes.append(Line(points, role, 1.4))
         shapes += [
             Group(f"block {at}: median {number(value)} ms", (Disc(*point, 2.6, role),))
             for at, (value, point) in enumerate(zip(blocks, points, strict=True), start=1)
         ]
-        if not lanes.above:
+        if not lanes.above and index == 0:
             shapes += [
                 Text(width, at, said, 10, "end", role="muted")
                 for at, said in zip((top + _HEIGHT - 1, top + 10), _limits(low, high), strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from visiondeploy.benchmarks.report.plots.scales import Linear, Log, spelt
-from visiondeploy.benchmarks.report.plots.scene import Line, Shape, Strokes, Text, fitting, text_width
+from visiondeploy.benchmarks.report.plots.scene import Role, Shape, Strokes, Text, fitting, text_width
 
 NARROW = 480
 """Below this width, that of a phone, names stand above their lanes."""
@@ -65,12 +65,19 @@ class Lanes:
         """Upright lines behind all lanes, numbers under them (`whole` ones alone), and what they are; put in first."""
         marks = [mark for mark in scale.ticks(5 if self.above else 9) if not whole or float(mark).is_integer()]
         write = spelt(marks)
-        shapes: list[Shape] = [Strokes(tuple(map(scale, marks)), self.top, self.bottom + 4, "grid")]
+        shapes = self._upright(tuple(map(scale, marks)), "grid")
         for value in marks:
             shapes.append(Text(scale(value), self.bottom + 18, f"{write(value)}{unit}", 11, "middle", role="muted"))
         shapes.append(Text((self.left + self.right) / 2, self.bottom + 34, title, 11.5, "middle", role="muted"))
         return shapes
 
-    def line(self, x: float) -> Line:
+    def line(self, x: float) -> list[Shape]:
         """An upright line through all lanes."""
-        return Line(((x, self.top), (x, self.bottom + 4)), "muted", 1.0, dashed=True)
+        return self._upright((x,), "muted")
+
+    def _upright(self, xs: tuple[float, ...], role: Role) -> list[Shape]:
+        """Upright lines, where names stand above the lanes in these alone."""
+        if not self.above:
+            return [Strokes(xs, self.top, self.bottom + 4, role)]
+        tops = map(self.upper, range(len(self.names)))
+        return [Strokes(xs, top, top + self.height + 2, role) for top in tops]

@@ -1,4 +1,4 @@
-"""A metric by what it is made of: by class, or for a loss by layer; the baseline's values, and how each engine differs."""
+"""A metric by what it is made of, classes or for a loss layers: the baseline's, and how each engine differs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def draw(report: Report, metric: str, width: int) -> Scene | None:
         # Bars that are all short are equal as far as anybody can see, and shown as that.
         shapes += _panel(name, bars, grid, (left, top), scale if index == 0 else max(scale, 0.05), centred=index > 0)
     head = f"left: the baseline's {plain(metric)}{'' if first.smaller else ' in percent'}; others: difference in {unit}"
-    shapes = [Text(0, 13, fitting(head, width), 12, role="muted"), *shapes]
+    # A phone has no room for it, and the caption says it, too.
+    shapes = [*([Text(0, 13, head, 12, role="muted")] if width >= NARROW else []), *shapes]
     lines = "; ".join(
         f"{names[name]}: " + ", ".join(f"{change.part} {change.said}" for change in changes(quality))
         for name, quality in found
@@ -147,6 +148,7 @@ class _Grid:
         across = max(
             1, min(panels, 2 if width < NARROW else 5, int((width - names) // (95 if width < NARROW else 130)))
         )
+        across = -(-panels // -(-panels // across))  # as many in the last line as in the others, nearly
         panel = (width - names - _GAP * (across - 1)) / across
         return cls(names, panel, across, len(parts), -(-panels // across))
 

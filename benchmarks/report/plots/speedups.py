@@ -28,7 +28,7 @@ def draw(report: Report, width: int) -> Scene | None:
     values = [1.0, *(value for _, _, bounds, *_ in found for value in bounds)]
     scale = Log(*log_span(values, least=1.5), lanes.left, lanes.right)
     shapes = lanes.axis(scale, "times the baseline's speed, log scale; right is faster", "×")
-    shapes.append(lanes.line(scale(1.0)))
+    shapes += lanes.line(scale(1.0))
     for index, (name, value, (low, high), kind, role) in enumerate(found):
         said = f"{number(value)}× [{number(low)}, {number(high)}]"
         middle = lanes.upper(index) + 7

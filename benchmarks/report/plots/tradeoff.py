@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from visiondeploy.benchmarks.report import pareto
@@ -14,6 +15,8 @@ from visiondeploy.benchmarks.report.plots.lanes import NARROW
 from visiondeploy.benchmarks.report.plots.names import backends, called, look
 from visiondeploy.benchmarks.report.plots.scales import Linear, Log, log_span, span, spelt
 from visiondeploy.benchmarks.report.plots.scene import (
+    Anchor,
+    Area,
     Group,
     Line,
     Marker,
@@ -22,8 +25,10 @@ from visiondeploy.benchmarks.report.plots.scene import (
     Shape,
     Strokes,
     Text,
+    fitting,
     legend,
     marker,
+    rectangle,
     text_width,
 )
 from visiondeploy.benchmarks.report.schema import Quality, Report, Row
@@ -138,29 +143,50 @@ def _scene(
     marks: Sequence[_Mark], entries: Sequence[tuple[str, Marker, Role]], report: Report, width: int, area: str
 ) -> Scene:
     quality = next(row.quality for row in report.rows if row.quality is not None)
-    metric = plain(quality.metric)
-    narrow = width < NARROW
+    metric, narrow = plain(quality.metric), width < NARROW
     keys, high = legend(entries, 0, 22, width)
     frame = _frame(marks, width, 22 + high + 6, 300 if narrow else 360, smaller=quality.smaller)
     images = f"{quality.n} image{'s' if quality.n > 1 else ''}"
     head = f"{metric} on {images}; {'less' if quality.smaller else 'more'} is better, and further up"
     best = pareto.front([(mark.milliseconds, -mark.value if quality.smaller else mark.value) for mark in marks])
     steps = _steps([(marks[index].milliseconds, marks[index].value) for index in best])
-    radii = [max(_SMALLEST, _LARGEST * mark.amount**0.5) for mark in marks]
+    largest = _LARGEST * (0.7 if narrow else 1)
+    radii = [max(_SMALLEST, largest * mark.amount**0.5) for mark in marks]
     shapes: list[Shape] = [
         Text(0, 14, head, 12, role="muted"),
         *keys,
         *_axes(frame, narrow=narrow, area=area),
         *(Line((frame.at(*start), frame.at(*end)), "good", 3, opacity=0.28) for start, end in steps),
         *(_bar(frame, mark) for mark in marks if mark.interval is not None),
-        *_labels(frame, marks, radii, steps),
     ]
+    bottom = frame.bottom + 44
+    if narrow:
+        # A phone has no room for names among the points.
+        numbered = [replace(mark, name=str(number), detail="") for number, mark in enumerate(marks, start=1)]
+        shapes += _labels(frame, numbered, radii, steps)
+        shapes += _key(marks, bottom, width)
+        bottom += 20 * len(marks) + 4
+    else:
+        shapes += _labels(frame, marks, radii, steps)
     # Small ones last, so that none is hidden.
     for mark, radius in sorted(zip(marks, radii, strict=True), key=lambda pair: -pair[1]):
         shape = marker(mark.kind, frame.at(mark.milliseconds, mark.value), radius, mark.role, opacity=0.9)
         shapes.append(Group(f"{mark.name}: {metric} {mark.value:.4f}, {mark.detail}", (shape,)))
     said = "; ".join(f"{mark.name} {mark.value:.4f} at {mark.detail}" for mark in marks)
-    return Scene(width, frame.bottom + 44, f"{metric} over p50 latency. {said}.", tuple(shapes))
+    return Scene(width, bottom, f"{metric} over p50 latency. {said}.", tuple(shapes))
+
+
+def _key(marks: Sequence[_Mark], top: float, width: int) -> list[Shape]:
+    """What the numbers beside the points stand for."""
+    shapes: list[Shape] = []
+    for number_of, mark in enumerate(marks, start=1):
+        y = top + 20 * number_of - 4
+        room = width - 44 - text_width(mark.detail, 11) - 8
+        shapes.append(Text(14, y, str(number_of), 12, "end", bold=True))
+        shapes.append(marker(mark.kind, (27, y - 4), 5, mark.role))
+        shapes.append(Text(40, y, fitting(mark.name, room, bold=mark.bold), 12, bold=mark.bold))
+        shapes.append(Text(width, y, mark.detail, 11, "end", role="muted"))
+    return shapes
 
 
 def _frame(marks: Sequence[_Mark], width: int, top: float, height: float, *, smaller: bool) -> _Frame:
@@ -216,34 +242,38 @@ def _bar(frame: _Frame, mark: _Mark) -> Group:
 
 def _labels(frame: _Frame, marks: Sequence[_Mark], radii: Sequence[float], steps: Sequence[_Segment]) -> list[Shape]:
     anchors = [frame.at(mark.milliseconds, mark.value) for mark in marks]
-    sizes = [(max(text_width(m.name, bold=m.bold), text_width(m.detail, 11)) + 4, 29.0) for m in marks]
-    bars = [
-        ((mark.milliseconds, low), (mark.milliseconds, high))
+    sizes = [
+        (max(text_width(mark.name, bold=True), text_width(mark.detail, 11)) + 4, 29.0 if mark.detail else 15.0)
         for mark in marks
-        for low, high in [mark.interval or (0, 0)]
+    ]
+    bars = [
+        ((mark.milliseconds, mark.interval[0]), (mark.milliseconds, mark.interval[1]))
+        for mark in marks
         if mark.interval
     ]
     taken = [_around(frame.at(*start), frame.at(*end)) for start, end in (*steps, *bars)]
     within = (frame.left, frame.top, frame.right, frame.bottom)
     places = choose_places(anchors, [radius * 1.1 for radius in radii], sizes, taken, within)
     shapes: list[Shape] = []
-    for mark, anchor, (x, y), (wide, high), radius in zip(marks, anchors, places, sizes, radii, strict=True):
-        near = (min(max(anchor[0], x - wide / 2), x + wide / 2), min(max(anchor[1], y - high / 2), y + high / 2))
-        if abs(near[0] - anchor[0]) + abs(near[1] - anchor[1]) > radius + 12:
-            shapes.append(Line((anchor, near), "muted", 0.7))
-        side = 0 if abs(x - anchor[0]) <= wide / 2 else (1 if x > anchor[0] else -1)
-        anchored = {0: ("middle", x), 1: ("start", x - wide / 2 + 2), -1: ("end", x + wide / 2 - 2)}[side]
-        shapes += _lines(mark, anchored, y)
+    for mark, anchor, place, size_of, radius in zip(marks, anchors, places, sizes, radii, strict=True):
+        shapes += _label(mark, anchor, place, size_of, radius)
     return shapes
 
 
-def _lines(mark: _Mark, anchored: tuple[str, float], y: float) -> list[Shape]:
-    anchor, x = anchored
-    side = "start" if anchor == "start" else "end" if anchor == "end" else "middle"
-    return [
-        Text(x, y - 2, mark.name, 12, side, bold=mark.bold),
-        Text(x, y + 11.5, mark.detail, 11, side, role="muted"),
-    ]
+def _label(
+    mark: _Mark, anchor: tuple[float, float], place: tuple[float, float], extent: tuple[float, float], radius: float
+) -> list[Shape]:
+    """A name with its numbers, centred there on paper of its own; with a line to its point where that is far."""
+    (x, y), (half, high) = place, (extent[0] / 2, extent[1] / 2)
+    shapes: list[Shape] = [Area(rectangle(x - half, y - high, x + half, y + high), "paper", 0.8)]
+    near = (min(max(anchor[0], x - half), x + half), min(max(anchor[1], y - high), y + high))
+    if math.dist(near, anchor) > radius + 12:
+        shapes.append(Line((anchor, near), "muted", 0.7))
+    side: Anchor = "middle" if abs(x - anchor[0]) <= half else ("start" if x > anchor[0] else "end")
+    at = {"middle": x, "start": x - half + 2, "end": x + half - 2}[side]
+    bold = mark.bold or not mark.detail
+    shapes.append(Text(at, y + (-2 if mark.detail else 4), mark.name, 12, side, bold=bold))
+    return [*shapes, Text(at, y + 11.5, mark.detail, 11, side, role="muted")] if mark.detail else shapes
 
 
 def _around(start: tuple[float, float], end: tuple[float, float], room: float = 3) -> Box:

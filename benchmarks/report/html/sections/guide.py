@@ -9,8 +9,8 @@ from visiondeploy.benchmarks.report.schema import Report
 _ALWAYS = (
     (
         "verdict",
-        "PASS only where the data show that every limit is held; FAIL where they show that one is broken; INCONCLUSIVE "
-        "where they do not suffice to tell.",
+        "PASS only where the data show that every limit is held; FAIL where they show that one is broken; "
+        "INCONCLUSIVE where they do not suffice to tell.",
     ),
     (
         "baseline",
@@ -61,8 +61,8 @@ def _of(report: Report) -> list[tuple[str, str]]:
         found.append(
             (
                 "agrees, SQNR",
-                "Share of pixels with the baseline's class; and signal over the noise that the engine adds, in decibels: "
-                "20 dB is an error of a tenth, 40 dB of a hundredth.",
+                "Share of pixels with the baseline's class; and signal over the noise that the engine adds, in "
+                "decibels: 20 dB is an error of a tenth, 40 dB of a hundredth.",
             )
         )
     if report.noise is not None:

@@ -14,11 +14,12 @@ _SPEEDUPS = (
     "interval holds 1, this run does not show a difference."
 )
 _RUNS = (
-    "Numbers: p50 / p90 / p99 in milliseconds, a dash where too few runs support one. Every timed run is drawn, none is "
-    "left out; the curve is their density. All are relative to the engine's own median, so that tails can be compared."
+    "Numbers: p50 / p90 / p99 in milliseconds, a dash where too few runs support one. Every timed run is drawn, none "
+    "is left out; the curve is their density. All are relative to the engine's own median, so that tails can be compared."
 )
 _DRIFT = (
-    "The median of each block relative to the engine's own, in the order of the run. What moves all engines at once is "
+    "The median of each block relative to the engine's own, in the order of the run; all lanes have one scale, written "
+    "beside the first. What moves all engines at once is "
     "the machine, and cancels out in the speed-ups, which are of blocks side by side."
 )
 _STOPPED = {

@@ -11,8 +11,8 @@ from visiondeploy.benchmarks.report.plots.layers import TOP
 from visiondeploy.benchmarks.report.schema import Row
 
 _TYPES = (
-    "Layers by the type that they really compute in, as the runtime tells after compilation, and the precision that was "
-    "asked for."
+    "Layers by the type that they really compute in, as the runtime tells after compilation, and the precision that "
+    "was asked for."
 )
 
 
@@ -23,7 +23,7 @@ def section(content: Content) -> Section | None:
     if profiled:
         blocks.append(Heading("Time by layer"))
     for index, row in profiled:
-        parts = (*content.figures(f"layers-{index}", _caption(row)), Tabular(_kinds(row)))
+        parts: tuple[Block, ...] = (*content.figures(f"layers-{index}", _caption(row)), Tabular(_kinds(row)))
         blocks.append(Fold(plain(row.name), parts, is_open=row is profiled[-1][1]))
     return Section("layers", "Layers", tuple(blocks)) if blocks else None
 
@@ -44,7 +44,7 @@ def _kinds(row: Row) -> Table:
         Column(Cell("type"), "left", lambda layers: Cell(plain(layers[0].compute))),
         Column(Cell("layers"), "right", lambda layers: Cell(str(len(layers)))),
         Column(Cell("ms"), "right", lambda layers: Cell(number(sum(one.milliseconds for one in layers)))),
-        Column(Cell("share"), "right", lambda layers: Cell(f"{sum(one.share for one in layers):.1%}")),
+        Column(Cell("share"), "right", lambda layers: Cell(f"{sum(one.share for one in layers) * 100:.1f} %")),
     )
     names = ((Cell(plain(layers[0].kind)), "") for layers in groups)
     return table(f"{plain(row.name)}: time by kind of layer", Cell("kind"), columns, groups, names)

@@ -39,7 +39,7 @@ def section(content: Content) -> Section | None:
         lines = _lines(content.report, name)
         if not lines:
             continue
-        shown = Tabular(_table(f"{name}. {_CAPTIONS[name]}", lines))
+        shown = Tabular(_table(_CAPTIONS[name], lines))
         figures = content.figures(name, _CAPTIONS[name])
         blocks += [Heading(name), *figures, Fold("in numbers", (shown,)) if figures else shown]
     return Section("scenarios", "Scenarios", tuple(blocks)) if blocks else None
@@ -47,7 +47,7 @@ def section(content: Content) -> Section | None:
 
 def _lines(report: Report, name: str) -> list[_Line]:
     return [
-        _Line(row.name, scenario, load, index == scenario.best)
+        _Line(row.name, scenario, load, index == scenario.best and len(scenario.loads) > 1)
         for row in report.rows
         for scenario in row.scenarios
         if scenario.name == name
