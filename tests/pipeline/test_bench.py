@@ -17,7 +17,6 @@ from visiondeploy.pipeline.bench import Benched, bench
 from visiondeploy.pipeline.folder import BUILD
 from visiondeploy.types import Outcome
 
-
 PLOTS = ("tradeoff", "speedups", "latencies", "drift", "parts-1", "types")
 
 

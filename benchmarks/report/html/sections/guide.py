@@ -14,7 +14,7 @@ _ALWAYS = (
     ),
     (
         "baseline",
-        "The first engine of the table. Everything else is compared with it, in the same run, on the same machine, with "
+        "The first engine of the table. All else is compared with it, in the same run, on the same machine, with "
         "as many threads.",
     ),
     ("Δ", "Difference to the baseline."),

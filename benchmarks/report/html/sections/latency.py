@@ -15,7 +15,7 @@ _SPEEDUPS = (
 )
 _RUNS = (
     "Numbers: p50 / p90 / p99 in milliseconds, a dash where too few runs support one. Every timed run is drawn, none "
-    "is left out; the curve is their density. All are relative to the engine's own median, so that tails can be compared."
+    "is left out; the curve is their density. All are relative to the engine's own median: tails compare."
 )
 _DRIFT = (
     "The median of each block relative to the engine's own, in the order of the run; all lanes have one scale, written "
