@@ -21,7 +21,7 @@ LIGHT: Palette = {
     "bad": "#b8480a",
     "own": "#4b545e",
     "one": "#0069a8",
-    "two": "#c2570c",
+    "two": "#b8520b",
     "three": "#007a5a",
     "four": "#a1478a",
     "five": "#8a6700",
