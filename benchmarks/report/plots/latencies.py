@@ -30,7 +30,7 @@ def draw(report: Report, width: int) -> Scene | None:
     ratios = [np.asarray(latency.raw) / np.median(latency.raw) for _, latency in rows]
     low, high = log_span([float(one) for found in ratios for one in (found.min(), found.max())], 0.04, least=1.3)
     scale = Log(low, high, lanes.left, lanes.right)
-    shapes = lanes.axis(scale, "time of a run over the engine's own median, log scale; every run is a line", "×")
+    shapes = lanes.axis(scale, "run over the engine's own median, log scale", "×")
     for index, ((row, latency), found) in enumerate(zip(rows, ratios, strict=True)):
         shapes += lanes.heading(index, _said(latency))
         shapes += _lane(found, latency, scale, lanes.upper(index), look(row, report)[1])

@@ -56,7 +56,7 @@ _KINDS = {
     "server": _Kind(
         "queries that arrive in a second, log scale",
         lambda load: load.rate,
-        "ms at the bound's percentile, log scale; hollow: bound not held",
+        "ms at the bound's percentile; hollow: not held",
         _latency,
     ),
 }
