@@ -213,7 +213,9 @@ def _axes(frame: _Frame, *, narrow: bool, area: str) -> list[Shape]:
     times = frame.x.ticks(5 if narrow else 9)
     shapes.append(Strokes(tuple(map(frame.x, times)), frame.top, frame.bottom, "grid"))
     shapes.append(Line(((frame.left, frame.bottom), (frame.right, frame.bottom)), "muted"))
-    shapes += [Text(frame.x(value), frame.bottom + 16, f"{value:g}", 11, "middle", role="muted") for value in times]
+    # A number at the very edge would be cut.
+    inside = [value for value in times if frame.x(value) + text_width(f"{value:g}", 11) / 2 <= frame.right + 4]
+    shapes += [Text(frame.x(value), frame.bottom + 16, f"{value:g}", 11, "middle", role="muted") for value in inside]
     title = "ms, p50, log scale" if narrow else "latency of one inference, p50 in ms, log scale; left is faster"
     shapes.append(Text(frame.left, frame.bottom + 36, title, 11.5, role="muted"))
     shapes.append(Text(frame.right, frame.bottom + 36, area, 11.5, "end", role="muted"))

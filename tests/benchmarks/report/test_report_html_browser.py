@@ -121,7 +121,7 @@ def test_other_pictures_can_be_chosen(browser, pages) -> None:
     browser.open(pages["engines"])
     chosen = browser.evaluate(
         """(() => {
-          const right = document.querySelector('.right');
+          const right = document.querySelector('.viewer .right');
           right.value = 0;
           right.dispatchEvent(new Event('change'));
           return document.querySelector('.over').alt;
