@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiondeploy.benchmarks.environment import capture
+from visiondeploy.benchmarks.report.html.pictures import album
 from visiondeploy.benchmarks.report.markdown import to_markdown
-from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
+from visiondeploy.benchmarks.report.pictures import Legend, contact_sheet, save_png
 from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.benchmarks.verdicts import Tested, block_seconds, settle
@@ -22,13 +23,14 @@ from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
 from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
+from visiondeploy.pipeline.pages import PAGE, PICTURES, write_page
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.profiling import with_profiles
 from visiondeploy.pipeline.recipe import row_name
 from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.adopt import reported
 from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
-from visiondeploy.types import Dataset, Precision, Realised
+from visiondeploy.types import Dataset, Image, Precision, Realised
 
 REPORT = "report.json"
 NOTHING_MORE = Asked()
@@ -53,11 +55,12 @@ def bench(
     out: Path | None,
     events: Events,
     asked: Asked = NOTHING_MORE,
+    command: str | None = None,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`, and
-    what else `asked` leaves open.
+    what else `asked` leaves open; `command` is what the page says that it was made by.
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, and where `out` holds something else than an earlier report;
     `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
@@ -111,8 +114,12 @@ def bench(
         raise resource_error(error, folder, "choose another folder with -o") from error
     write_atomic(folder / REPORT, report.to_json())
     write_atomic(folder / "report.md", to_markdown(report))
-    pictures = _pictures(contenders, first, dataset, settings, threads, folder)
-    return Benched(report, folder, pictures, first.record.validation)
+    legend = list(zip(dataset.classes, dataset.palette, strict=True))
+    shown = _shown(contenders, first, dataset, settings, threads)
+    pictures = album(shown, legend)
+    write_atomic(folder / PICTURES, pictures.model_dump_json() + "\n")
+    write_page(folder / PAGE, report, f"{recipe.name} on {dataset.name}", pictures, command, plots=True)
+    return Benched(report, folder, _sheet(shown, legend, folder), first.record.validation)
 
 
 def _check_reports(folder: Path) -> None:
@@ -250,24 +257,22 @@ def _contender(build: OpenBuild, engine: Engine) -> Contender:
     )
 
 
-def _pictures(
-    contenders: Sequence[Contender],
-    build: OpenBuild,
-    dataset: Dataset,
-    settings: BenchSettings,
-    threads: int,
-    folder: Path,
-) -> Path | None:
+def _shown(
+    contenders: Sequence[Contender], build: OpenBuild, dataset: Dataset, settings: BenchSettings, threads: int
+) -> list[list[tuple[str, Image]]]:
     """Input, truth, baseline and each engine side by side, for images spread over the split."""
     split = dataset.split(build.recipe.data.val)
     count = min(settings.pictures, len(split))
     if count == 0 or not build.record.spec.paints:
-        return None
+        return []
     samples = [split[round((number + 0.5) * len(split) / count - 0.5)] for number in range(count)]
-    sheet = contact_sheet(
-        predictions(contenders, build.record.spec, samples, threads),
-        legend=list(zip(dataset.classes, dataset.palette, strict=True)),
-    )
+    return predictions(contenders, build.record.spec, samples, threads)
+
+
+def _sheet(shown: list[list[tuple[str, Image]]], legend: Legend, folder: Path) -> Path | None:
+    """The same as one picture in a file, where there is any."""
+    if not shown:
+        return None
     path = folder / "predictions.png"
-    save_png(path, sheet)
+    save_png(path, contact_sheet(shown, legend=legend))
     return path

@@ -22,6 +22,7 @@ from visiondeploy.pipeline.compression import compress
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.folder import BuildRecord, Engine, check_target, earlier_recipe, materialise
 from visiondeploy.pipeline.ledger import Ledger
+from visiondeploy.pipeline.pages import keep_page
 from visiondeploy.pipeline.plan import Plan, Until
 from visiondeploy.pipeline.precise import Precise
 from visiondeploy.pipeline.recipe import Recipe
@@ -115,7 +116,14 @@ def build(recipe: Recipe, store: Store, out: Path | None, events: Events, until:
         stages=tuple(ledger.stages),
     )
     report = _report(ledger, measured, small) if measured else small.report if small and until == "compress" else None
-    return Built(folder, materialise(folder, places, record, report), report)
+    return _laid_out(folder, places, record, report)
+
+
+def _laid_out(folder: Path, places: dict[str, Artifact], record: BuildRecord, report: Report | None) -> Built:
+    """The build in its folder, with the page of its report."""
+    complete = materialise(folder, places, record, report)
+    keep_page(folder, report, record.name)
+    return Built(folder, complete, report)
 
 
 def _begun(recipe: Recipe, store: Store, events: Events, until: Until) -> tuple[Ledger, Artifact | None]:

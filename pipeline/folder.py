@@ -1,5 +1,6 @@
 """A build on disk: a folder with the artifacts of one recipe, and `build.json`, which is written last.
 
+report.html          the report as a page; no digest, as it is made of build.json alone
 build.json           the report, and under "build" the recipe, the stages, parity and every file's digest
 network/             checkpoint and TensorBoard events; what engines are compared with
 network-compressed/  the same of the network made smaller, if it was

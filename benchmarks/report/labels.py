@@ -36,11 +36,11 @@ def choose_places(
     for index in [*range(len(anchors))] * _PASSES:
         radius, size = radii[index], sizes[index]
         costs = []
+        labels = [other for number, other in placed.items() if number != index]
+        others = [other for number, other in enumerate(markers) if number != index]
         for rank, distance in enumerate(_DISTANCES):
             for order, angle in enumerate(_ANGLES):
                 box = _box(_beside(anchors[index], radius + distance, size, angle), size)
-                labels = [other for number, other in placed.items() if number != index]
-                others = [other for number, other in enumerate(markers) if number != index]
                 cost = _cost(box, anchors[index], labels, others, taken)
                 outside = size[0] * size[1] - _common(box, within)
                 costs.append((cost + 6 * outside + 60 * rank, rank, order, box))
@@ -158,14 +158,20 @@ def _gap(anchor: tuple[float, float], centre: tuple[float, float], size: tuple[f
     return math.hypot(x, y)
 
 
-def _holds(box: Box, point: tuple[float, float]) -> bool:
-    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
-
-
 def _crosses(start: tuple[float, float], end: tuple[float, float], box: Box) -> bool:
-    """Whether the line from start to end runs through the box, looked at in 32 places."""
-    places = (step / 32 for step in range(33))
-    return any(_holds(box, (start[0] + (end[0] - start[0]) * at, start[1] + (end[1] - start[1]) * at)) for at in places)
+    """Whether the line from start to end runs through the box (Liang and Barsky, 1984)."""
+    first, last = 0.0, 1.0
+    for at, to, low, high in ((start[0], end[0], box[0], box[2]), (start[1], end[1], box[1], box[3])):
+        length = to - at
+        if length == 0:
+            if not low <= at <= high:
+                return False
+            continue
+        near, far = sorted(((low - at) / length, (high - at) / length))
+        first, last = max(first, near), min(last, far)
+        if first > last:
+            return False
+    return True
 
 
 def _common(one: Box, other: Box) -> float:

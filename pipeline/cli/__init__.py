@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("stages", "export", "Train or load, then export to ONNX and TorchScript."),
     "calibrate": ("calibrate", "command", "Only quantise, and show ranges and the layers that int8 hurts most."),
     "compile": ("stages", "compile_", "All stages of `build` but the measurement."),
+    "report": ("report", "command", "Make a page of a report that is there, and pictures of its plots."),
     "inspect": ("inspect", "command", "Show the layers of a build: shapes, weights, arithmetic, types."),
     "compare": ("compare", "command", "Compare two ONNX files or engines layer by layer, and name where they part."),
     "predict": ("predict", "command", "Run an engine on images: class maps, or pictures of their own size."),

@@ -77,7 +77,7 @@ def command(
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.asked import Asked
     from visiondeploy.pipeline.bench import bench
-    from visiondeploy.pipeline.cli.building import holding, say
+    from visiondeploy.pipeline.cli.building import called, holding, say
     from visiondeploy.pipeline.cli.display import Display
     from visiondeploy.pipeline.keeping import keep
 
@@ -85,7 +85,7 @@ def command(
         check_name(save)
     asked = Asked(scenarios, scenario_seconds, bound_ms, pin, add, profile)
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display, asked)
+        done = bench(builds, images, seconds, threads, out, display, asked, called())
     kept = keep(done.report, save, done.validation, history) if save is not None else None
     with holding(done.report.verdict.checks):
         if as_json:
@@ -96,6 +96,7 @@ def command(
         say("")
         say(f"report   {done.folder / 'report.json'}")
         say(f"         {done.folder / 'report.md'}")
+        say(f"page     {done.folder / 'report.html'}")
         if done.pictures:
             say(f"pictures {done.pictures}")
         if kept is not None:

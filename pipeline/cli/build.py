@@ -59,6 +59,7 @@ def _say_where(built: Built) -> None:
         mark = "  (the fastest)" if engine.backend == built.record.engine and len(built.record.engines) > 1 else ""
         say(f"engine   {built.folder / engine.folder}{mark}")
     say(f"report   {built.folder / 'build.json'}")
+    say(f"page     {built.folder / 'report.html'}")
     for events in sorted(built.folder.glob("network*/tensorboard")):
         say(f"training tensorboard --logdir {events}")
     say(f"next     deploy bench {built.folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,11 @@ def holding(checks: Iterable[Check]) -> Iterator[None]:
         yield
     finally:
         hold(checks)
+
+
+def called() -> str:
+    """The command as it was typed."""
+    return shlex.join(["deploy", *sys.argv[1:]])
 
 
 def say(text: str) -> None:

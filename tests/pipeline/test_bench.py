@@ -17,6 +17,8 @@ from visiondeploy.pipeline.bench import Benched, bench
 from visiondeploy.pipeline.folder import BUILD
 from visiondeploy.types import Outcome
 
+PLOTS = ("tradeoff", "speedups", "latencies", "drift", "parts-1", "types")
+
 
 def run(room: House, *folders: Path, events: Recorder | None = None, **given) -> Benched:
     given = {"images": None, "seconds": None, "threads": None, "out": None} | given
@@ -86,7 +88,9 @@ class TestAllBuilds:
     def test_the_reports_and_the_pictures_are_written(self, room, all_of_them) -> None:
         done = all_of_them[0]
         assert done.folder == room.cwd / "builds" / "bench-toy-synthetic"
-        assert {*contents(done.folder)} == {"report.json", "report.md", "predictions.png"}
+        plots = {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
+        files = {"report.json", "report.md", "report.html", "pictures.json", "predictions.png"}
+        assert {*contents(done.folder)} == files | plots
         assert Report.from_json((done.folder / "report.json").read_text(encoding="utf-8")) == done.report
         markdown = (done.folder / "report.md").read_text(encoding="utf-8")
         assert all(row.name in markdown for row in done.report.rows)
