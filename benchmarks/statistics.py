@@ -118,10 +118,11 @@ def paired_ratio(
 
 def _interval_of_mean(values: Array, seed: int, confidence: float) -> Interval:
     chosen = np.random.default_rng(seed).integers(values.size, size=(_RATIO_RESAMPLES, values.size))
-    return _expanded_percentile(values[chosen].mean(axis=1), values.size, confidence)
+    return expanded_percentile(values[chosen].mean(axis=1), values.size, confidence)
 
 
-def _expanded_percentile(resampled: Array, n: int, confidence: float) -> Interval:
+def expanded_percentile(resampled: Array, n: int, confidence: float = 0.95) -> Interval:
+    """The interval of an estimate from n pairs, `resampled` being bootstrap values: wider than their quantiles."""
     from scipy import special
 
     tail = float(special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - confidence) / 2)))
@@ -176,7 +177,7 @@ def paired_bootstrap(
     kept = kept[np.isfinite(kept)]
     if kept.size < 2:
         raise InputError(f"the metric is not a finite number in resamples of {n} samples: give more samples.")
-    low, high = _expanded_percentile(kept, n, confidence)
+    low, high = expanded_percentile(kept, n, confidence)
     return Estimate(point, (min(low, point), max(high, point)), n)
 
 

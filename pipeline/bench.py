@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiondeploy.benchmarks.environment import capture
+from visiondeploy.benchmarks.judging import pairing_notes
 from visiondeploy.benchmarks.report.markdown import to_markdown
 from visiondeploy.benchmarks.report.pictures import contact_sheet, save_png
 from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
+from visiondeploy.benchmarks.samples import FILE as SAMPLES
+from visiondeploy.benchmarks.samples import Samples
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.bases import base_contenders, open_bases
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
 from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
+from visiondeploy.pipeline.gating import REPORT, Gate, Measured, judge
 from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.recipe import row_name
@@ -25,8 +30,6 @@ from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.adopt import reported
 from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,14 @@ def bench(
     threads: int | None,
     out: Path | None,
     events: Events,
+    *,
+    bases: Sequence[Path] = (),
+    gate_by: Gate | None = None,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
-    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`.
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`. Engines
+    of the builds in `bases`, of the commit before, are measured along. With `gate_by` the verdict is a suite's.
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, and where `out` holds something else than an earlier report;
     `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
@@ -56,6 +63,7 @@ def bench(
     """
     builds, notes = _chosen(folders)
     first = builds[0]
+    before = open_bases(bases, first)
     recipe = first.recipe
     settings, threads = recipe.bench, threads or recipe.threads
     if images is not None:
@@ -63,13 +71,14 @@ def bench(
     if seconds is not None:
         latency = settings.latency.model_copy(update={"seconds": seconds})
         settings = settings.model_copy(update={"latency": latency})
-    for build in builds:
+    for build in (*builds, *before):
         home = build.record.baseline.folder if build.record.baseline else "network"
         verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
     dataset = dataset_of(first)
     split = dataset.split(recipe.data.val)
     entries = _entries(builds)
-    contenders = [contender for contender, _ in entries]
+    named_bases = base_contenders(before, {contender.name for contender, _ in entries}, _contender)
+    contenders = [*(contender for contender, _ in entries), *named_bases]
     folder = out or first.folder.parent / f"bench-{recipe.name}-{file_name(dataset.name)}"
     check_place(folder)
     _check_reports(folder)
@@ -77,21 +86,28 @@ def bench(
     events.start("bench")
     began = time.monotonic()
     found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
-    rows = found.rows
-    events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
+    rows = found.rows[: len(entries)]
+    base_rows = [row.model_copy(update={"base": True}) for row in found.rows[len(entries) :]]
+    events.end("bench", time.monotonic() - began, False, f"{len(found.rows)} rows")
     trained = first.record.spec.trained
     report = Report(
         environment=capture(threads).model_copy(update={"gpus": found.gpus}),
-        rows=(*rows, *_left_out(builds, rows)),
+        rows=(*rows, *_left_out(builds, rows), *base_rows),
         verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
-        notes=(*notes, *gate.notes(first.record.spec, trained)),
+        notes=(*notes, *pairing_notes([*rows, *base_rows]), *gate.notes(first.record.spec, trained)),
         file=reported(first.record.spec),
     )
+    samples = Samples(found.samples, first.record.validation, first.record.spec.model_dump_json(), found.scores)
+    if gate_by is not None:
+        engines = {contender.name: contender.folder for contender, _ in entries[1:]}
+        measured = Measured(report, first.record.spec, first.record.validation, samples, engines, threads)
+        report = judge(measured, gate_by, events)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise resource_error(error, folder, "choose another folder with -o") from error
     write_atomic(folder / REPORT, report.to_json())
+    write_atomic(folder / SAMPLES, samples.to_bytes())
     write_atomic(folder / "report.md", to_markdown(report))
     return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
 
@@ -172,7 +188,9 @@ def _parity(builds: Sequence[OpenBuild]) -> list[Check]:
     """What each build found of its stages; with several builds a check names its own."""
     several = len(builds) > 1
     return [
-        check.model_copy(update={"name": f"{build.folder.name}: {check.name}"}) if several else check
+        check.model_copy(
+            update={"origin": "build", "name": f"{build.folder.name}: {check.name}" if several else check.name}
+        )
         for build in builds
         for check in build.record.parity
     ]

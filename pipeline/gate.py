@@ -177,7 +177,7 @@ def verdict(
     parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool, *, compressed: bool = False
 ) -> Verdict:
     """All checks of a build or a bench, and what they add up to. `rows[0]` is the baseline."""
-    checks = list(parity)
+    checks = [check.model_copy(update={"origin": "build"}) for check in parity]
     for row in rows[1:]:
         checks += row_checks(row, limits, trained, compressed=compressed)
     return Verdict.of(checks)

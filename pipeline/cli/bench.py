@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from visiondeploy.pipeline.cli.gating import deciding, gate_options, judgement, refuse_without_gate, store_reference
 from visiondeploy.pipeline.cli.options import Seconds, threads_option
 
 
@@ -16,6 +17,18 @@ from visiondeploy.pipeline.cli.options import Seconds, threads_option
 @click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
 @threads_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="BUILD",
+    help="A build of the commit before, measured in the same run and compared in pairs; may be given again.",
+)
+@click.option(
+    "--gate", "suite", metavar="NAME|FILE", help="Judge by the limits of a suite: demo, camvid, style, a file."
+)
+@gate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
     builds: tuple[Path, ...],
@@ -23,6 +36,13 @@ def command(
     seconds: float | None,
     threads: int | None,
     out: Path | None,
+    bases: tuple[Path, ...],
+    suite: str | None,
+    reference: Path | None,
+    update: bool,
+    allow_inconclusive: bool,
+    junit: Path | None,
+    summary: Path | None,
     as_json: bool,
 ) -> None:
     """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
@@ -31,21 +51,43 @@ def command(
     one's network. Baseline and engines run in shuffled turns in one run, with equal threads; speed-ups are ratios with
     a 95 % interval.
     """
+    from visiondeploy.benchmarks.report.headline import headline
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.bench import bench
     from visiondeploy.pipeline.cli.building import holding, say
     from visiondeploy.pipeline.cli.display import Display
+    from visiondeploy.pipeline.gating import open_report
 
+    how = None
+    if suite is not None:
+        how = judgement(suite, reference, update, allow_inconclusive, junit, summary)
+        wanted = how.gate.suite.measure
+        images, seconds, threads = images or wanted.images, seconds or wanted.seconds, threads or wanted.threads
+    else:
+        refuse_without_gate(
+            {
+                "reference": reference,
+                "update": update,
+                "allow_inconclusive": allow_inconclusive,
+                "junit": junit,
+                "summary": summary,
+            }
+        )
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display)
-    with holding(done.report.verdict.checks):
+        gate = None if how is None else how.gate
+        done = bench(builds, images, seconds, threads, out, display, bases=bases, gate_by=gate)
+    with holding(done.report.verdict.checks) if how is None else deciding(done.report, how):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
             click.echo(done.report.to_json().encode(), nl=False)
-        else:
+        elif str(summary) != "-":
+            if how is not None:
+                click.echo(headline(done.report.verdict))
             print_report(done.report, sys.stdout)
         say("")
         say(f"report   {done.folder / 'report.json'}")
         say(f"         {done.folder / 'report.md'}")
         if done.pictures:
             say(f"pictures {done.pictures}")
+        if how is not None:
+            store_reference(open_report(done.folder), done.report, how)

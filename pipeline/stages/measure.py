@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,15 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The rows, and how the GPUs were meanwhile."""
+    """The rows, how the GPUs were meanwhile, and of what the metrics are: rows of statistics (n, …) by row's name.
+
+    `samples` are the names of the n samples, in the order of those.
+    """
 
     rows: list[Row]
     gpus: tuple[GpuLoad, ...]
+    scores: Mapping[str, Array] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
 
 
 def measure(
@@ -123,7 +128,7 @@ def measure(
         )
         for contender in contenders
     ]
-    return Measurement(rows, watch.loads)
+    return Measurement(rows, watch.loads, {baseline: compared.reference, **compared.scores}, compared.names)
 
 
 def predictions(

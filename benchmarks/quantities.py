@@ -1,0 +1,337 @@
+"""Each quantity of a suite judged for one row: what was found, and whether the limit holds.
+
+A number that is exact (bytes, layers) or that is of these very images (the metric itself, the share of pixels) is
+compared as it is. A change of a metric and all that is made of times has an interval, and passes only where the whole
+of it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from visiondeploy.benchmarks.environment import fingerprint
+from visiondeploy.benchmarks.evidence import CannotHold, Evidence, NotJudged
+from visiondeploy.benchmarks.report.cells import number, size
+from visiondeploy.benchmarks.report.measured import Latency
+from visiondeploy.benchmarks.report.schema import Quality, Row
+from visiondeploy.benchmarks.statistics import Estimate, Interval, at_least, minimum_runs, non_inferior, paired_ratio
+from visiondeploy.benchmarks.suite import Against, Limit, MeasureSettings
+from visiondeploy.benchmarks.tails import QUANTILES, tail, tail_ratio
+from visiondeploy.errors import InputError, UsageError
+from visiondeploy.types import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of a limit, in words, and what it comes to. `needed` says what would decide it."""
+
+    found: str
+    status: Outcome
+    needed: str | None = None
+
+
+Judge = Callable[[Limit, Row, Evidence, MeasureSettings], Finding]
+
+_UNITS = {"sqnr": " dB", "p50": " ms", "p90": " ms", "p99": " ms", "speedup": "×", "off-precision": " layers"}
+
+
+def judge(limit: Limit, row: Row, evidence: Evidence, measure: MeasureSettings) -> Finding:
+    """One limit for one row that was measured. Raises `NotJudged` and `CannotHold`."""
+    known = _JUDGES.get(limit.quantity)
+    if known is None:
+        known = _likeness if limit.quantity in row.likeness else _metric
+    return known(limit, row, evidence, measure)
+
+
+def wording(limit: Limit) -> str:
+    """The bound as people read it: "at most 0.5 points below the baseline"."""
+    value = f"{limit.value:g}"
+    whom = f"the {limit.compared_with}" + ("'s" if limit.bound == "max_ratio" else "")
+    if limit.bound in {"min", "max"}:
+        word = "at least" if limit.bound == "min" else "at most"
+        return f"{word} {_absolute(limit)}"
+    return {
+        "max_drop": f"at most {value} points below {whom}",
+        "max_rise": f"at most {value} % above {whom}",
+        "max_ratio": f"at most {value}× {whom}",
+        "max_slowdown": f"at most {value} % slower than {whom}",
+    }[limit.bound]
+
+
+def _absolute(limit: Limit) -> str:
+    if limit.quantity == "agreement":
+        return f"{limit.value:.2%} of pixels"
+    if limit.quantity in {"size", "memory"}:
+        return size(round(limit.value))
+    return f"{limit.value:g}{_UNITS.get(limit.quantity, '')}"
+
+
+def _metric(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+    """The metric itself as it is on these images; its change with the paired interval."""
+    against = limit.compared_with
+    if against is None:
+        found = evidence.metric(row, limit.quantity)
+        return Finding(f"{found.value:.4f} on {found.n} images", _within(limit, found.value))
+    changed = evidence.quality(row, limit.quantity, against)
+    _check_direction(limit, changed)
+    return _change(changed, limit.value)
+
+
+def _check_direction(limit: Limit, quality: Quality) -> None:
+    if quality.smaller != (limit.bound == "max_rise"):
+        better, wanted = ("less", "max_rise") if quality.smaller else ("more", "max_drop")
+        raise CannotHold(f"of {quality.metric} {better} is better, so that it is limited by {wanted}, in the suite")
+
+
+def _change(quality: Quality, margin: float) -> Finding:
+    """A loss against a margin, in points, or in percent where less is better."""
+    gain, interval = quality.gain
+    turn, unit = (-1.0, "%") if quality.smaller else (1.0, "points")
+    if interval is None:
+        return Finding(f"{signed(gain * turn)} {unit} on a single image", Outcome.INCONCLUSIVE, "two images or more")
+    low, high = sorted(bound * turn for bound in interval)
+    said = f"{signed(gain * turn)} {unit}, 95 % interval {signed(low)} to {signed(high)}, {quality.n} images"
+    status = non_inferior(interval, margin)
+    return Finding(said, status, _more(status, gain, interval, -margin, quality.n, "images"))
+
+
+def _worst_class(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+    quality = evidence.metric(row, limit.metric)
+    if limit.compared_with is None:
+        values = {name: each.value for name, each in quality.per_class.items() if each.value is not None}
+        if not values:
+            raise CannotHold(f"{quality.metric} has no value by {quality.part}")
+        worst = min(values, key=values.__getitem__)
+        return Finding(f"{values[worst]:.4f} ({worst})", _within(limit, values[worst]))
+    if quality.smaller:
+        raise CannotHold(f"of {quality.metric} less is better, so that nothing of it can drop")
+    name, estimate = _largest_drop(row, quality.metric, limit.compared_with, evidence)
+    interval = (estimate.ci95[0] * 100, estimate.ci95[1] * 100)
+    status = non_inferior(interval, limit.value)
+    gain = estimate.value * 100
+    said = f"{signed(gain)} points ({name}), 95 % interval {signed(interval[0])} to {signed(interval[1])}"
+    return Finding(said, status, _more(status, gain, interval, -limit.value, estimate.n, "images"))
+
+
+def _largest_drop(row: Row, metric: str, against: Against, evidence: Evidence) -> tuple[str, Estimate]:
+    """The class that lost most, and its change with the paired interval."""
+    from visiondeploy.benchmarks.statistics import paired_bootstrap
+
+    before, after = evidence.pair(row, against)
+    parts = evidence.metrics[metric].parts
+    ours, theirs = parts(after), parts(before)
+    changes = {
+        name: value - other
+        for name, value in ours.items()
+        if value is not None and (other := theirs.get(name)) is not None
+    }
+    if not changes:
+        raise CannotHold(f"{metric} has no value by class on both sides")
+    worst = min(changes, key=changes.__getitem__)
+
+    def value_of(rows: object) -> float:
+        found = parts(rows).get(worst)  # type: ignore[arg-type]
+        return math.nan if found is None else found
+
+    return worst, paired_bootstrap(value_of, before, after, resamples=1_000)
+
+
+def _speedup(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+    found = row.speedup
+    if found is None:
+        raise NotJudged("its speed-up was not measured")
+    if limit.compared_with is None:
+        status = at_least(found.ci95, limit.value)
+        return Finding(f"{number(found.value)}× {_times(found.ci95)}", status, _blocks(status, found.blocks))
+    if limit.compared_with == "base":
+        base = evidence.base_of(row)
+        return _slower(_in_turns(_latency(base), _latency(row)), limit, "the base")
+    before = evidence.referred(row).speedup
+    reference = evidence.reference
+    if before is None or reference is None:
+        raise NotJudged("the reference has no speed-up of it", "a new reference (--update)")
+    elsewhere = reference.elsewhere(evidence.report.environment)
+    if elsewhere:
+        raise NotJudged(f"not judged: {elsewhere}")
+    # Both are over PyTorch in their own run; the two runs are independent, so that variances of logarithms add.
+    width = math.hypot(*(math.log(high / low) / 2 for low, high in (found.ci95, before.ci95)))
+    value = found.value / before.value
+    ratio = Estimate(value, (value * math.exp(-width), value * math.exp(width)), found.blocks)
+    return _slower(ratio, limit, "the reference")
+
+
+def _slower(speedup: Estimate, limit: Limit, whom: str) -> Finding:
+    """A slow-down in percent: by how much one takes longer than before."""
+    percent, low, high = ((1 / ratio - 1) * 100 for ratio in (speedup.value, speedup.ci95[1], speedup.ci95[0]))
+    status = at_least(speedup.ci95, 1 / (1 + limit.value / 100))
+    said = f"{signed(percent)} % of time against {whom}, 95 % interval {signed(low)} to {signed(high)}"
+    return Finding(said, status, _blocks(status, speedup.n))
+
+
+def _percentile(limit: Limit, row: Row, evidence: Evidence, measure: MeasureSettings) -> Finding:
+    name = limit.quantity
+    quantile, latency = QUANTILES[name], _latency(row)
+    if limit.compared_with is None:
+        _check_machine(evidence, measure)
+    other = None
+    if limit.compared_with is not None:
+        other = _latency(evidence.report.baseline if limit.compared_with == "baseline" else evidence.base_of(row))
+    for each, whose in ((latency, "its"), (other, f"the {limit.compared_with}'s")):
+        if each is not None and getattr(each, name) is None:
+            enough = minimum_runs(quantile)
+            raise NotJudged(f"{whose} {each.n} runs do not support {name}", f"{enough} runs (--seconds)")
+    if other is None:
+        value = _has_runs(tail(latency, quantile))
+        # To be at most a limit is to be at least it with the signs turned.
+        status = at_least((-value.ci95[1], -value.ci95[0]), -limit.value)
+        low, high = value.ci95
+        said = f"{number(value.value)} ms, 95 % interval {number(low)} to {number(high)}"
+        return Finding(said, status, _blocks(status, value.n))
+    faster = _has_runs(tail_ratio(other, latency, quantile))
+    if limit.bound == "max_slowdown":
+        return _slower(faster, limit, "the base")
+    status = at_least(faster.ci95, 1 / limit.value)
+    ratio, interval = 1 / faster.value, (1 / faster.ci95[1], 1 / faster.ci95[0])
+    return Finding(f"{number(ratio)}× {_times(interval)}", status, _blocks(status, faster.n))
+
+
+def _check_machine(evidence: Evidence, measure: MeasureSettings) -> None:
+    """Raise `NotJudged` where an absolute time is not of the machine that it was set for."""
+    here = fingerprint(evidence.report.environment)
+    if measure.machine is None:
+        raise NotJudged(
+            "not judged: milliseconds are those of one machine, and the suite names none",
+            f'measure.machine = "{here[:16]}" in the suite, if they are for this one',
+        )
+    if not here.startswith(measure.machine):
+        raise NotJudged(
+            f"not judged: the limit is for the machine {measure.machine[:16]}, and this is {here[:16]}: milliseconds "
+            "of two machines are not compared"
+        )
+
+
+def _bytes(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+    field = {"size": "size_bytes", "memory": "peak_rss_bytes"}[limit.quantity]
+    found: int | None = getattr(row, field)
+    if found is None:
+        raise NotJudged("it was not measured")
+    if limit.compared_with is None:
+        return Finding(size(found), _within(limit, found))
+    others = {
+        "baseline": lambda: evidence.report.baseline,
+        "base": lambda: evidence.base_of(row),
+        "reference": lambda: evidence.referred(row),
+    }
+    other: int | None = getattr(others[limit.compared_with](), field)
+    if not other:
+        raise NotJudged(f"it was not measured of the {limit.compared_with}")
+    if limit.bound == "max_ratio":
+        holds, said = found <= limit.value * other, f"{number(found / other)}× of {size(other)}"
+    else:
+        rise = (found / other - 1) * 100
+        holds, said = rise <= limit.value, f"{signed(rise)} %, from {size(other)}"
+    return Finding(f"{size(found)}, {said}", Outcome.PASS if holds else Outcome.FAIL)
+
+
+def _agreement(limit: Limit, row: Row, *_: object) -> Finding:
+    found = row.agreement
+    if found is None:
+        raise NotJudged("it was not measured")
+    if not found.finite:
+        return Finding("its outputs are NaN or infinite", Outcome.FAIL)
+    if limit.quantity == "agreement":
+        if found.pixels is None:
+            raise NotJudged("the network has no classes that could agree")
+        return Finding(f"{found.pixels:.2%} of pixels on {found.samples} images", _within(limit, found.pixels))
+    if found.exact:
+        return Finding("equal", Outcome.PASS)
+    if found.outputs == "classes":
+        raise NotJudged("class maps have no SQNR")
+    if found.sqnr_db is None:
+        return Finding("the baseline gives zeros alone", Outcome.FAIL)
+    return Finding(f"{found.sqnr_db:.1f} dB on {found.samples} images", _within(limit, found.sqnr_db))
+
+
+def _likeness(limit: Limit, row: Row, *_: object) -> Finding:
+    if limit.compared_with is not None:
+        raise CannotHold(f"{limit.quantity} compares with the baseline itself, so that it is limited by min or max")
+    found = row.likeness[limit.quantity]
+    if found.ci95 is None:
+        return Finding(f"{found.value:.4f} on a single image", Outcome.INCONCLUSIVE, "two images or more")
+    low, high = found.ci95
+    status = at_least((low, high), limit.value) if limit.bound == "min" else at_least((-high, -low), -limit.value)
+    return Finding(f"{found.value:.4f} on {found.n} images, 95 % interval {low:.4f} to {high:.4f}", status)
+
+
+def _off_precision(limit: Limit, row: Row, *_: object) -> Finding:
+    if not row.realised:
+        raise NotJudged("the runtime names no layer")
+    off = row.off_precision
+    said = ", ".join(f"{count} in {kind}" for kind, count in off.items()) or f"all in {row.precision.value}"
+    return Finding(said, _within(limit, sum(off.values())))
+
+
+def _within(limit: Limit, value: float) -> Outcome:
+    holds = value >= limit.value if limit.bound == "min" else value <= limit.value
+    return Outcome.PASS if holds else Outcome.FAIL
+
+
+def _latency(row: Row) -> Latency:
+    if row.latency_ms is None:
+        raise NotJudged(f"the latency of {row.name} was not measured")
+    return row.latency_ms
+
+
+def _in_turns(before: Latency, after: Latency) -> Estimate:
+    try:
+        return paired_ratio(before.blocks, after.blocks)
+    except (UsageError, InputError):
+        raise NotJudged("the two have no blocks that were run in turns: bench them in one run") from None
+
+
+def _has_runs(found: Estimate | None) -> Estimate:
+    if found is None:
+        raise NotJudged("the single runs are not in the report: bench again")
+    return found
+
+
+def _more(
+    status: Outcome, value: float, interval: Interval, limit: float, n: int, unit: str, most: int = 1_000_000
+) -> str | None:
+    """How many of `unit` would decide, if what was found is true: intervals shrink with the root of the number."""
+    if status is not Outcome.INCONCLUSIVE:
+        return None
+    distance = abs(value - limit)
+    half = (value - interval[0]) if value > limit else (interval[1] - value)
+    wanted = math.inf if distance == 0 else n * (half / distance) ** 2
+    return f"about {math.ceil(wanted)} {unit}" if wanted <= most else f"more than {most} {unit}: it is at the limit"
+
+
+def _blocks(status: Outcome, blocks: int) -> str | None:
+    return f"more than {blocks} blocks (--seconds)" if status is Outcome.INCONCLUSIVE else None
+
+
+def _times(interval: Interval) -> str:
+    return f"(95 % interval {number(interval[0])} to {number(interval[1])})"
+
+
+def signed(value: float) -> str:
+    """Two decimals with a sign, a true minus."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+_JUDGES: dict[str, Judge] = {
+    "worst-class": _worst_class,
+    "speedup": _speedup,
+    "p50": _percentile,
+    "p90": _percentile,
+    "p99": _percentile,
+    "size": _bytes,
+    "memory": _bytes,
+    "agreement": _agreement,
+    "sqnr": _agreement,
+    "off-precision": _off_precision,
+}
+"""What judges a quantity; what is not in it is the name of a metric or of a measure of likeness."""
