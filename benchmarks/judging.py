@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.evidence import CannotHold, Evidence, NotJudged
+from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
 from visiondeploy.benchmarks.quantities import Finding, judge, wording
 from visiondeploy.benchmarks.report.schema import Check, Environment, Report, Row, Verdict
 from visiondeploy.benchmarks.suite import Limit, Suite
@@ -23,10 +23,10 @@ _ORDER = ("agreement", "sqnr", "ssim", "", "worst-class", "off-precision", "spee
 Ranked = tuple[int, Check]
 
 
-def verdict(suite: Suite, evidence: Evidence, more: Iterable[Ranked] = ()) -> Verdict:
+def verdict(suite: Suite, case: Case, more: Iterable[Ranked] = ()) -> Verdict:
     """All limits of a suite; `more` are checks of others, each with its place in the order."""
-    report = evidence.report
-    found = [*of_run(suite, report), *_lost(suite, evidence), *more]
+    report = case.report
+    found = [*of_run(suite, report), *_lost(suite, case), *more]
     found += [(PARITY, check) for check in report.verdict.checks if check.origin == "build"]
     judged: dict[str, Row] = {}
     for number, limit in enumerate(suite.limits, start=1):
@@ -35,8 +35,8 @@ def verdict(suite: Suite, evidence: Evidence, more: Iterable[Ranked] = ()) -> Ve
             found.append((MATCH, _unmatched(number, limit, report)))
         for row in rows:
             judged[row.name] = row
-            if row.status is Status.OK and not _is_new(limit, row, evidence):
-                found.append((_place(limit), _check(limit, row, evidence, suite)))
+            if row.status is Status.OK and not _is_new(limit, row, case):
+                found.append((_place(limit), _check(limit, row, case, suite)))
     found += [ranked for row in judged.values() for ranked in _of_row(row)]
     return Verdict.of(check for _, check in sorted(found, key=lambda ranked: ranked[0]))
 
@@ -75,11 +75,11 @@ def _fewer_cores(here: Environment) -> str | None:
     return ", ".join(f"{name} is {value}" for name, value in limits.items()) or None
 
 
-def _lost(suite: Suite, evidence: Evidence) -> list[Ranked]:
+def _lost(suite: Suite, case: Case) -> list[Ranked]:
     """Engines that the base has and the candidate has not."""
     if not suite.needs("base"):
         return []
-    rows = evidence.report.rows
+    rows = case.report.rows
     ours = {(row.backend, row.precision.value) for row in rows if not row.base}
     lost = [row for row in rows if row.base and (row.backend, row.precision.value) not in ours]
     return [
@@ -96,12 +96,12 @@ def _lost(suite: Suite, evidence: Evidence) -> list[Ranked]:
     ]
 
 
-def _is_new(limit: Limit, row: Row, evidence: Evidence) -> bool:
+def _is_new(limit: Limit, row: Row, case: Case) -> bool:
     """Whether there is nothing in the base to compare with, though there is a base: the report's notes say so."""
-    if limit.compared_with != "base" or not evidence.bases:
+    if limit.compared_with != "base" or not case.bases:
         return False
     return (row.backend, row.precision.value) not in {
-        (each.backend, each.precision.value) for each in evidence.report.rows if each.base
+        (each.backend, each.precision.value) for each in case.report.rows if each.base
     }
 
 
@@ -124,9 +124,9 @@ def _of_row(row: Row) -> list[Ranked]:
     return []
 
 
-def _check(limit: Limit, row: Row, evidence: Evidence, suite: Suite) -> Check:
+def _check(limit: Limit, row: Row, case: Case, suite: Suite) -> Check:
     try:
-        found = judge(limit, row, evidence, suite.measure)
+        found = judge(limit, row, case, suite.measure)
     except NotJudged as error:
         found = Finding(str(error), Outcome.INCONCLUSIVE, error.needed)
     except CannotHold as error:

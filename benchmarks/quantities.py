@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from visiondeploy.benchmarks.environment import fingerprint
-from visiondeploy.benchmarks.evidence import CannotHold, Evidence, NotJudged
+from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
 from visiondeploy.benchmarks.report.cells import number, size
 from visiondeploy.benchmarks.report.measured import Latency
 from visiondeploy.benchmarks.report.schema import Quality, Row
@@ -32,17 +32,17 @@ class Finding:
     needed: str | None = None
 
 
-Judge = Callable[[Limit, Row, Evidence, MeasureSettings], Finding]
+Judge = Callable[[Limit, Row, Case, MeasureSettings], Finding]
 
 _UNITS = {"sqnr": " dB", "p50": " ms", "p90": " ms", "p99": " ms", "speedup": "×", "off-precision": " layers"}
 
 
-def judge(limit: Limit, row: Row, evidence: Evidence, measure: MeasureSettings) -> Finding:
+def judge(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding:
     """One limit for one row that was measured. Raises `NotJudged` and `CannotHold`."""
     known = _JUDGES.get(limit.quantity)
     if known is None:
         known = _likeness if limit.quantity in row.likeness else _metric
-    return known(limit, row, evidence, measure)
+    return known(limit, row, case, measure)
 
 
 def wording(limit: Limit) -> str:
@@ -68,13 +68,13 @@ def _absolute(limit: Limit) -> str:
     return f"{limit.value:g}{_UNITS.get(limit.quantity, '')}"
 
 
-def _metric(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+def _metric(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
     """The metric itself as it is on these images; its change with the paired interval."""
     against = limit.compared_with
     if against is None:
-        found = evidence.metric(row, limit.quantity)
+        found = case.metric(row, limit.quantity)
         return Finding(f"{found.value:.4f} on {found.n} images", _within(limit, found.value))
-    changed = evidence.quality(row, limit.quantity, against)
+    changed = case.quality(row, limit.quantity, against)
     _check_direction(limit, changed)
     return _change(changed, limit.value)
 
@@ -97,8 +97,8 @@ def _change(quality: Quality, margin: float) -> Finding:
     return Finding(said, status, _more(status, gain, interval, -margin, quality.n, "images"))
 
 
-def _worst_class(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
-    quality = evidence.metric(row, limit.metric)
+def _worst_class(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
+    quality = case.metric(row, limit.metric)
     if limit.compared_with is None:
         values = {name: each.value for name, each in quality.per_class.items() if each.value is not None}
         if not values:
@@ -107,7 +107,7 @@ def _worst_class(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Find
         return Finding(f"{values[worst]:.4f} ({worst})", _within(limit, values[worst]))
     if quality.smaller:
         raise CannotHold(f"of {quality.metric} less is better, so that nothing of it can drop")
-    name, estimate = _largest_drop(row, quality.metric, limit.compared_with, evidence)
+    name, estimate = _largest_drop(row, quality.metric, limit.compared_with, case)
     interval = (estimate.ci95[0] * 100, estimate.ci95[1] * 100)
     status = non_inferior(interval, limit.value)
     gain = estimate.value * 100
@@ -115,12 +115,12 @@ def _worst_class(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Find
     return Finding(said, status, _more(status, gain, interval, -limit.value, estimate.n, "images"))
 
 
-def _largest_drop(row: Row, metric: str, against: Against, evidence: Evidence) -> tuple[str, Estimate]:
+def _largest_drop(row: Row, metric: str, against: Against, case: Case) -> tuple[str, Estimate]:
     """The class that lost most, and its change with the paired interval."""
     from visiondeploy.benchmarks.statistics import paired_bootstrap
 
-    before, after = evidence.pair(row, against)
-    parts = evidence.metrics[metric].parts
+    before, after = case.pair(row, against)
+    parts = case.metrics[metric].parts
     ours, theirs = parts(after), parts(before)
     changes = {
         name: value - other
@@ -138,7 +138,7 @@ def _largest_drop(row: Row, metric: str, against: Against, evidence: Evidence) -
     return worst, paired_bootstrap(value_of, before, after, resamples=1_000)
 
 
-def _speedup(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+def _speedup(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
     found = row.speedup
     if found is None:
         raise NotJudged("its speed-up was not measured")
@@ -146,13 +146,13 @@ def _speedup(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
         status = at_least(found.ci95, limit.value)
         return Finding(f"{number(found.value)}× {_times(found.ci95)}", status, _blocks(status, found.blocks))
     if limit.compared_with == "base":
-        base = evidence.base_of(row)
+        base = case.base_of(row)
         return _slower(_in_turns(_latency(base), _latency(row)), limit, "the base")
-    before = evidence.referred(row).speedup
-    reference = evidence.reference
+    before = case.referred(row).speedup
+    reference = case.reference
     if before is None or reference is None:
         raise NotJudged("the reference has no speed-up of it", "a new reference (--update)")
-    elsewhere = reference.elsewhere(evidence.report.environment)
+    elsewhere = reference.elsewhere(case.report.environment)
     if elsewhere:
         raise NotJudged(f"not judged: {elsewhere}")
     # Both are over PyTorch in their own run; the two runs are independent, so that variances of logarithms add.
@@ -170,14 +170,14 @@ def _slower(speedup: Estimate, limit: Limit, whom: str) -> Finding:
     return Finding(said, status, _blocks(status, speedup.n))
 
 
-def _percentile(limit: Limit, row: Row, evidence: Evidence, measure: MeasureSettings) -> Finding:
+def _percentile(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding:
     name = limit.quantity
     quantile, latency = QUANTILES[name], _latency(row)
     if limit.compared_with is None:
-        _check_machine(evidence, measure)
+        _check_machine(case, measure)
     other = None
     if limit.compared_with is not None:
-        other = _latency(evidence.report.baseline if limit.compared_with == "baseline" else evidence.base_of(row))
+        other = _latency(case.report.baseline if limit.compared_with == "baseline" else case.base_of(row))
     for each, whose in ((latency, "its"), (other, f"the {limit.compared_with}'s")):
         if each is not None and getattr(each, name) is None:
             enough = minimum_runs(quantile)
@@ -197,9 +197,9 @@ def _percentile(limit: Limit, row: Row, evidence: Evidence, measure: MeasureSett
     return Finding(f"{number(ratio)}× {_times(interval)}", status, _blocks(status, faster.n))
 
 
-def _check_machine(evidence: Evidence, measure: MeasureSettings) -> None:
+def _check_machine(case: Case, measure: MeasureSettings) -> None:
     """Raise `NotJudged` where an absolute time is not of the machine that it was set for."""
-    here = fingerprint(evidence.report.environment)
+    here = fingerprint(case.report.environment)
     if measure.machine is None:
         raise NotJudged(
             "not judged: milliseconds are those of one machine, and the suite names none",
@@ -212,7 +212,7 @@ def _check_machine(evidence: Evidence, measure: MeasureSettings) -> None:
         )
 
 
-def _bytes(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
+def _bytes(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
     field = {"size": "size_bytes", "memory": "peak_rss_bytes"}[limit.quantity]
     found: int | None = getattr(row, field)
     if found is None:
@@ -220,9 +220,9 @@ def _bytes(limit: Limit, row: Row, evidence: Evidence, *_: object) -> Finding:
     if limit.compared_with is None:
         return Finding(size(found), _within(limit, found))
     others = {
-        "baseline": lambda: evidence.report.baseline,
-        "base": lambda: evidence.base_of(row),
-        "reference": lambda: evidence.referred(row),
+        "baseline": lambda: case.report.baseline,
+        "base": lambda: case.base_of(row),
+        "reference": lambda: case.referred(row),
     }
     other: int | None = getattr(others[limit.compared_with](), field)
     if not other:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from visiondeploy.benchmarks.evidence import Evidence
+from visiondeploy.benchmarks.case import Case
 from visiondeploy.benchmarks.judging import LAYERS, verdict
 from visiondeploy.benchmarks.reference import Reference
 from visiondeploy.benchmarks.report.schema import Report, Verdict
@@ -142,17 +142,17 @@ def judge(measured: Measured, gate: Gate, events: Events) -> Report:
     that is damaged.
     """
     spec = measured.spec
-    evidence = Evidence(
+    case = Case(
         report=measured.report,
         metrics={} if spec is None else {metric.name: metric for metric in task_of(spec).metrics},
         samples=measured.samples,
         trained=spec is None or spec.trained,
     )
     if gate.fresh:
-        evidence = replace(evidence, no_reference="the reference is written anew")
+        case = replace(case, no_reference="the reference is written anew")
     elif gate.suite.needs("reference"):
-        evidence = _with_reference(evidence, measured, gate)
-    found = verdict(gate.suite, evidence)
+        case = _with_reference(case, measured, gate)
+    found = verdict(gate.suite, case)
     suspects = _suspects(found, gate.suite)
     causes = [
         (LAYERS, check)
@@ -160,7 +160,7 @@ def judge(measured: Measured, gate: Gate, events: Events) -> Report:
         if name in suspects and (check := diagnose(name, folder, measured.threads, events)) is not None
     ]
     if causes:
-        found = verdict(gate.suite, evidence, causes)
+        found = verdict(gate.suite, case, causes)
     return measured.report.model_copy(update={"verdict": found})
 
 
@@ -173,16 +173,16 @@ def _suspects(found: Verdict, suite: Suite) -> frozenset[str]:
     return frozenset(row for row, _, quantity in parts if quantity in outputs)
 
 
-def _with_reference(evidence: Evidence, measured: Measured, gate: Gate) -> Evidence:
+def _with_reference(case: Case, measured: Measured, gate: Gate) -> Case:
     file = gate.file
     if not file.exists():
         if gate.reference is not None:
             raise InputError(f"there is no reference {file}: write it with --update, or name another.")
-        return evidence
+        return case
     reference, samples = read_reference(file)
     if measured.spec is not None and measured.validation is not None:
         reference.check(measured.validation, measured.spec.kinds, str(file))
-    return replace(evidence, reference=reference, reference_samples=samples)
+    return replace(case, reference=reference, reference_samples=samples)
 
 
 def read_reference(path: Path) -> tuple[Reference, Samples]:

@@ -27,7 +27,7 @@ class CannotHold(Exception):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Case:
     """A report with all that is known besides.
 
     `samples` are the statistics of its rows by image, `metrics` what is made of them by name; of a network with random
