@@ -11,7 +11,7 @@ import numpy as np
 from visiondeploy.benchmarks.agreement import AgreementMeter
 from visiondeploy.benchmarks.report.measured import Likeness
 from visiondeploy.benchmarks.report.schema import ClassQuality, Quality
-from visiondeploy.benchmarks.statistics import paired_bootstrap
+from visiondeploy.benchmarks.statistics import Estimate, paired_bootstrap, paired_bootstrap_parts
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.types import Agreement, Array, Metric, Sample, Session, Split, Task
 
@@ -160,10 +160,12 @@ def quality(metric: Metric, baseline: Array, candidate: Array, *, resamples: int
                 f"{metric.name} of the {whose} is {found} over {len(candidate)} samples: "
                 "check that its outputs are finite and that the samples have truths."
             )
-    ci95 = None
+    of_candidate, of_baseline = metric.parts(candidate), metric.parts(baseline)
+    names = list(dict.fromkeys((*of_baseline, *of_candidate)))
+    ci95, changes = None, dict[str, Estimate | None]()
     if len(candidate) > 1:
         ci95 = paired_bootstrap(metric.value, baseline, candidate, resamples=resamples, seed=seed).ci95
-    of_candidate, of_baseline = metric.parts(candidate), metric.parts(baseline)
+        changes = _changes(metric, names, baseline, candidate, resamples, seed)
     return Quality(
         metric=metric.name,
         value=value,
@@ -172,10 +174,30 @@ def quality(metric: Metric, baseline: Array, candidate: Array, *, resamples: int
         ci95=ci95,
         n=len(candidate),
         per_class={
-            name: ClassQuality(value=of_candidate.get(name), baseline=of_baseline.get(name))
-            for name in dict.fromkeys((*of_baseline, *of_candidate))
+            name: ClassQuality(
+                value=of_candidate.get(name),
+                baseline=of_baseline.get(name),
+                ci95=change.ci95 if (change := changes.get(name)) is not None else None,
+                n=change.n if change is not None else None,
+            )
+            for name in names
         },
         part=metric.part,
         smaller=metric.smaller,
         judged=metric.judged,
     )
+
+
+def _changes(
+    metric: Metric, names: list[str], baseline: Array, candidate: Array, resamples: int, seed: int
+) -> dict[str, Estimate | None]:
+    """The change of each part of a metric; None where too few samples have it."""
+    if not names:
+        return {}
+
+    def parts(rows: Array) -> Array:
+        found = metric.parts(rows)
+        return np.array([math.nan if (part := found.get(name)) is None else part for name in names])
+
+    found = paired_bootstrap_parts(parts, baseline, candidate, resamples=resamples, seed=seed)
+    return dict(zip(names, found, strict=True))

@@ -66,7 +66,7 @@ class Case:
         if found is None:
             raise NotJudged(
                 f"the reference has no row {row.name}, only {', '.join(each.name for each in self.reference.rows)}",
-                "a new reference (--update)",
+                "a new reference (--update) would decide",
             )
         return found
 
@@ -95,7 +95,7 @@ class Case:
             if missing:
                 raise NotJudged(
                     f"{len(missing)} of {len(ours.names)} images are not in the reference, as {missing[0]}",
-                    "a reference of all images (--update)",
+                    "a reference of all images (--update) would decide",
                 )
             return theirs.chosen(ours.names, row.name), ours.rows[row.name]
         other = self.report.baseline if against == "baseline" else self.base_of(row)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
-from visiondeploy.benchmarks.quantities import Finding, judge, wording
+from visiondeploy.benchmarks.quantities import Finding, Open, judge, wording
 from visiondeploy.benchmarks.report.schema import Check, Environment, Report, Row, Verdict
 from visiondeploy.benchmarks.suite import Limit, Suite
+from visiondeploy.benchmarks.verdicts import Tested, block_seconds, settle
 from visiondeploy.types import Outcome, Status
 
 RUN, MATCH, RUNS, OUTPUTS, PARITY, LAYERS = range(6)
@@ -20,11 +21,14 @@ RUN, MATCH, RUNS, OUTPUTS, PARITY, LAYERS = range(6)
 _ORDER = ("agreement", "sqnr", "ssim", "", "worst-class", "off-precision", "speedup", "p50", "p90", "p99", "size")
 """Quantities in the order of what they explain; "" is any metric."""
 
-Ranked = tuple[int, Check]
+Ranked = tuple[int, Check | Tested]
 
 
 def verdict(suite: Suite, case: Case, more: Iterable[Ranked] = ()) -> Verdict:
-    """All limits of a suite; `more` are checks of others, each with its place in the order."""
+    """All limits of a suite, those that are tested with the correction for how many they are (`decisions`).
+
+    `more` are checks of others, each with its place in the order.
+    """
     report = case.report
     found = [*of_run(suite, report), *_lost(suite, case), *more]
     found += [(PARITY, check) for check in report.verdict.checks if check.origin == "build"]
@@ -38,7 +42,10 @@ def verdict(suite: Suite, case: Case, more: Iterable[Ranked] = ()) -> Verdict:
             if row.status is Status.OK and not _is_new(limit, row, case):
                 found.append((_place(limit), _check(limit, row, case, suite)))
     found += [ranked for row in judged.values() for ranked in _of_row(row)]
-    return Verdict.of(check for _, check in sorted(found, key=lambda ranked: ranked[0]))
+    checks = settle(check for _, check in sorted(found, key=lambda ranked: ranked[0]))
+    return Verdict.of(
+        check if check.origin is not None else check.model_copy(update={"origin": "suite"}) for check in checks
+    )
 
 
 def of_run(suite: Suite, report: Report) -> list[Ranked]:
@@ -124,15 +131,18 @@ def _of_row(row: Row) -> list[Ranked]:
     return []
 
 
-def _check(limit: Limit, row: Row, case: Case, suite: Suite) -> Check:
+def _check(limit: Limit, row: Row, case: Case, suite: Suite) -> Check | Tested:
+    name, said = f"{row.name}: {limit.quantity}", wording(limit)
     try:
         found = judge(limit, row, case, suite.measure)
     except NotJudged as error:
         found = Finding(str(error), Outcome.INCONCLUSIVE, error.needed)
     except CannotHold as error:
         found = Finding(str(error), Outcome.FAIL)
-    check = _suite(f"{row.name}: {limit.quantity}", wording(limit), found.found, found.status)
-    return check.model_copy(update={"needed": found.needed})
+    if isinstance(found, Open):
+        seconds = block_seconds(case.report.rows) if found.unit == "blocks" else None
+        return Tested(name, said, found.found, found.claim, found.unit, seconds)
+    return Check(name=name, limit=said, found=found.found, status=found.status, needed=found.needed)
 
 
 def _place(limit: Limit) -> int:
@@ -143,7 +153,7 @@ def _place(limit: Limit) -> int:
 
 
 def _suite(name: str, limit: str, found: str, status: Outcome) -> Check:
-    return Check(name=name, limit=limit, found=found, status=status, origin="suite")
+    return Check(name=name, limit=limit, found=found, status=status)
 
 
 def _count(number: int, what: str) -> str:

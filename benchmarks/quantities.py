@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from visiondeploy.benchmarks.decisions import Claim, Evidence
 from visiondeploy.benchmarks.environment import fingerprint
 from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
 from visiondeploy.benchmarks.report.cells import number, size
-from visiondeploy.benchmarks.report.measured import Latency
+from visiondeploy.benchmarks.report.measured import Latency, Speedup
 from visiondeploy.benchmarks.report.schema import Quality, Row
-from visiondeploy.benchmarks.statistics import Estimate, Interval, at_least, minimum_runs, non_inferior, paired_ratio
-from visiondeploy.benchmarks.suite import Against, Limit, MeasureSettings
+from visiondeploy.benchmarks.statistics import Estimate, Interval, minimum_runs, paired_ratio
+from visiondeploy.benchmarks.suite import Limit, MeasureSettings
 from visiondeploy.benchmarks.tails import QUANTILES, tail, tail_ratio
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.types import Outcome
@@ -32,12 +33,24 @@ class Finding:
     needed: str | None = None
 
 
-Judge = Callable[[Limit, Row, Case, MeasureSettings], Finding]
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What was found in words for each value of a claim that is to be tested together with all others of a verdict.
+
+    `unit` is what the values come from, "images" or "blocks".
+    """
+
+    found: tuple[str, ...]
+    claim: Claim
+    unit: str
+
+
+Judge = Callable[[Limit, Row, Case, MeasureSettings], Finding | Open]
 
 _UNITS = {"sqnr": " dB", "p50": " ms", "p90": " ms", "p99": " ms", "speedup": "×", "off-precision": " layers"}
 
 
-def judge(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding:
+def judge(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding | Open:
     """One limit for one row that was measured. Raises `NotJudged` and `CannotHold`."""
     known = _JUDGES.get(limit.quantity)
     if known is None:
@@ -68,7 +81,7 @@ def _absolute(limit: Limit) -> str:
     return f"{limit.value:g}{_UNITS.get(limit.quantity, '')}"
 
 
-def _metric(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
+def _metric(limit: Limit, row: Row, case: Case, *_: object) -> Finding | Open:
     """The metric itself as it is on these images; its change with the paired interval."""
     against = limit.compared_with
     if against is None:
@@ -85,21 +98,22 @@ def _check_direction(limit: Limit, quality: Quality) -> None:
         raise CannotHold(f"of {quality.metric} {better} is better, so that it is limited by {wanted}, in the suite")
 
 
-def _change(quality: Quality, margin: float) -> Finding:
+def _change(quality: Quality, margin: float) -> Open:
     """A loss against a margin, in points, or in percent where less is better."""
     gain, interval = quality.gain
     turn, unit = (-1.0, "%") if quality.smaller else (1.0, "points")
-    if interval is None:
-        return Finding(f"{signed(gain * turn)} {unit} on a single image", Outcome.INCONCLUSIVE, "two images or more")
-    low, high = sorted(bound * turn for bound in interval)
-    said = f"{signed(gain * turn)} {unit}, 95 % interval {signed(low)} to {signed(high)}, {quality.n} images"
-    status = non_inferior(interval, margin)
-    return Finding(said, status, _more(status, gain, interval, -margin, quality.n, "images"))
+    said = f"{signed(gain * turn)} {unit} on a single image"
+    if interval is not None:
+        low, high = sorted(bound * turn for bound in interval)
+        said = f"{signed(gain * turn)} {unit}, 95 % interval {signed(low)} to {signed(high)}, {quality.n} images"
+    return Open((said,), Claim((Evidence(gain, interval, quality.n),), -margin), "images")
 
 
-def _worst_class(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
+def _worst_class(limit: Limit, row: Row, case: Case, *_: object) -> Finding | Open:
+    """The smallest value of a class as it is; or that no class lost more, which is tested of each."""
     quality = case.metric(row, limit.metric)
-    if limit.compared_with is None:
+    against = limit.compared_with
+    if against is None:
         values = {name: each.value for name, each in quality.per_class.items() if each.value is not None}
         if not values:
             raise CannotHold(f"{quality.metric} has no value by {quality.part}")
@@ -107,70 +121,69 @@ def _worst_class(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
         return Finding(f"{values[worst]:.4f} ({worst})", _within(limit, values[worst]))
     if quality.smaller:
         raise CannotHold(f"of {quality.metric} less is better, so that nothing of it can drop")
-    name, estimate = _largest_drop(row, quality.metric, limit.compared_with, case)
-    interval = (estimate.ci95[0] * 100, estimate.ci95[1] * 100)
-    status = non_inferior(interval, limit.value)
-    gain = estimate.value * 100
-    said = f"{signed(gain)} points ({name}), 95 % interval {signed(interval[0])} to {signed(interval[1])}"
-    return Finding(said, status, _more(status, gain, interval, -limit.value, estimate.n, "images"))
-
-
-def _largest_drop(row: Row, metric: str, against: Against, case: Case) -> tuple[str, Estimate]:
-    """The class that lost most, and its change with the paired interval."""
-    from visiondeploy.benchmarks.statistics import paired_bootstrap
-
-    before, after = case.pair(row, against)
-    parts = case.metrics[metric].parts
-    ours, theirs = parts(after), parts(before)
-    changes = {
-        name: value - other
-        for name, value in ours.items()
-        if value is not None and (other := theirs.get(name)) is not None
-    }
+    changes: dict[str, Evidence] = {}
+    for name, one in case.quality(row, limit.metric, against).per_class.items():
+        if one.value is not None and one.baseline is not None:
+            interval = None if one.ci95 is None else (one.ci95[0] * 100, one.ci95[1] * 100)
+            changes[name] = Evidence((one.value - one.baseline) * 100, interval, one.n or 1)
     if not changes:
-        raise CannotHold(f"{metric} has no value by class on both sides")
-    worst = min(changes, key=changes.__getitem__)
-
-    def value_of(rows: object) -> float:
-        found = parts(rows).get(worst)  # type: ignore[arg-type]
-        return math.nan if found is None else found
-
-    return worst, paired_bootstrap(value_of, before, after, resamples=1_000)
+        raise CannotHold(f"{quality.metric} has no value by {quality.part} on both sides")
+    return Open(
+        tuple(_of_class(name, change) for name, change in changes.items()),
+        Claim(tuple(changes.values()), -limit.value),
+        "images",
+    )
 
 
-def _speedup(limit: Limit, row: Row, case: Case, *_: object) -> Finding:
+def _of_class(name: str, change: Evidence) -> str:
+    interval = "too few images for an interval"
+    if change.ci95 is not None:
+        interval = f"95 % interval {signed(change.ci95[0])} to {signed(change.ci95[1])}"
+    return f"{signed(change.value)} points ({name}), {interval}"
+
+
+def _speedup(limit: Limit, row: Row, case: Case, *_: object) -> Finding | Open:
     found = row.speedup
     if found is None:
         raise NotJudged("its speed-up was not measured")
     if limit.compared_with is None:
-        status = at_least(found.ci95, limit.value)
-        return Finding(f"{number(found.value)}× {_times(found.ci95)}", status, _blocks(status, found.blocks))
+        return _ratio(f"{number(found.value)}× {_times(found.ci95)}", _estimate(found), limit.value)
     if limit.compared_with == "base":
         base = case.base_of(row)
-        return _slower(_in_turns(_latency(base), _latency(row)), limit, "the base")
+        return _slower(_in_turns(_latency(base), _latency(row)), limit)
     before = case.referred(row).speedup
     reference = case.reference
     if before is None or reference is None:
-        raise NotJudged("the reference has no speed-up of it", "a new reference (--update)")
+        raise NotJudged("the reference has no speed-up of it", "a new reference (--update) would decide")
     elsewhere = reference.elsewhere(case.report.environment)
     if elsewhere:
         raise NotJudged(f"not judged: {elsewhere}")
     # Both are over PyTorch in their own run; the two runs are independent, so that variances of logarithms add.
     width = math.hypot(*(math.log(high / low) / 2 for low, high in (found.ci95, before.ci95)))
     value = found.value / before.value
-    ratio = Estimate(value, (value * math.exp(-width), value * math.exp(width)), found.blocks)
-    return _slower(ratio, limit, "the reference")
+    ratio = Estimate(value, (value * math.exp(-width), value * math.exp(width)), min(found.blocks, before.blocks))
+    return _slower(ratio, limit)
 
 
-def _slower(speedup: Estimate, limit: Limit, whom: str) -> Finding:
+def _estimate(found: Speedup) -> Estimate:
+    return Estimate(found.value, found.ci95, found.blocks)
+
+
+def _ratio(said: str, found: Estimate, limit: float) -> Open:
+    """That a ratio from paired blocks is at least the limit."""
+    return Open((said,), Claim((Evidence.of_ratio(found.value, found.ci95, found.n),), math.log(limit)), "blocks")
+
+
+def _slower(speedup: Estimate, limit: Limit) -> Open:
     """A slow-down in percent: by how much one takes longer than before."""
     percent, low, high = ((1 / ratio - 1) * 100 for ratio in (speedup.value, speedup.ci95[1], speedup.ci95[0]))
-    status = at_least(speedup.ci95, 1 / (1 + limit.value / 100))
-    said = f"{signed(percent)} % of time against {whom}, 95 % interval {signed(low)} to {signed(high)}"
-    return Finding(said, status, _blocks(status, speedup.n))
+    said = (
+        f"{signed(percent)} % of time against the {limit.compared_with}, 95 % interval {signed(low)} to {signed(high)}"
+    )
+    return _ratio(said, speedup, 1 / (1 + limit.value / 100))
 
 
-def _percentile(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding:
+def _percentile(limit: Limit, row: Row, case: Case, measure: MeasureSettings) -> Finding | Open:
     name = limit.quantity
     quantile, latency = QUANTILES[name], _latency(row)
     if limit.compared_with is None:
@@ -181,20 +194,21 @@ def _percentile(limit: Limit, row: Row, case: Case, measure: MeasureSettings) ->
     for each, whose in ((latency, "its"), (other, f"the {limit.compared_with}'s")):
         if each is not None and getattr(each, name) is None:
             enough = minimum_runs(quantile)
-            raise NotJudged(f"{whose} {each.n} runs do not support {name}", f"{enough} runs (--seconds)")
+            raise NotJudged(
+                f"{whose} {each.n} runs do not support {name}", f"{enough} runs (more --seconds) would decide"
+            )
     if other is None:
         value = _has_runs(tail(latency, quantile))
-        # To be at most a limit is to be at least it with the signs turned.
-        status = at_least((-value.ci95[1], -value.ci95[0]), -limit.value)
         low, high = value.ci95
         said = f"{number(value.value)} ms, 95 % interval {number(low)} to {number(high)}"
-        return Finding(said, status, _blocks(status, value.n))
+        # To be at most the limit is that the limit is at least once as long.
+        room = Estimate(limit.value / value.value, (limit.value / high, limit.value / low), value.n)
+        return _ratio(said, room, 1.0)
     faster = _has_runs(tail_ratio(other, latency, quantile))
     if limit.bound == "max_slowdown":
-        return _slower(faster, limit, "the base")
-    status = at_least(faster.ci95, 1 / limit.value)
+        return _slower(faster, limit)
     ratio, interval = 1 / faster.value, (1 / faster.ci95[1], 1 / faster.ci95[0])
-    return Finding(f"{number(ratio)}× {_times(interval)}", status, _blocks(status, faster.n))
+    return _ratio(f"{number(ratio)}× {_times(interval)}", faster, 1 / limit.value)
 
 
 def _check_machine(case: Case, measure: MeasureSettings) -> None:
@@ -203,7 +217,7 @@ def _check_machine(case: Case, measure: MeasureSettings) -> None:
     if measure.machine is None:
         raise NotJudged(
             "not judged: milliseconds are those of one machine, and the suite names none",
-            f'measure.machine = "{here[:16]}" in the suite, if they are for this one',
+            f'measure.machine = "{here[:16]}" in the suite would decide, if they are for this one',
         )
     if not here.startswith(measure.machine):
         raise NotJudged(
@@ -254,15 +268,19 @@ def _agreement(limit: Limit, row: Row, *_: object) -> Finding:
     return Finding(f"{found.sqnr_db:.1f} dB on {found.samples} images", _within(limit, found.sqnr_db))
 
 
-def _likeness(limit: Limit, row: Row, *_: object) -> Finding:
+def _likeness(limit: Limit, row: Row, *_: object) -> Finding | Open:
     if limit.compared_with is not None:
         raise CannotHold(f"{limit.quantity} compares with the baseline itself, so that it is limited by min or max")
     found = row.likeness[limit.quantity]
-    if found.ci95 is None:
-        return Finding(f"{found.value:.4f} on a single image", Outcome.INCONCLUSIVE, "two images or more")
-    low, high = found.ci95
-    status = at_least((low, high), limit.value) if limit.bound == "min" else at_least((-high, -low), -limit.value)
-    return Finding(f"{found.value:.4f} on {found.n} images, 95 % interval {low:.4f} to {high:.4f}", status)
+    said = f"{found.value:.4f} on {found.n} image{'s' if found.n > 1 else ''}"
+    if found.ci95 is not None:
+        said += f", 95 % interval {found.ci95[0]:.4f} to {found.ci95[1]:.4f}"
+    value, interval, bound = found.value, found.ci95, limit.value
+    if limit.bound == "max":
+        # To be at most a limit is to be at least it with the signs turned.
+        value, bound = -value, -bound
+        interval = None if interval is None else (-interval[1], -interval[0])
+    return Open((said,), Claim((Evidence(value, interval, found.n),), bound), "images")
 
 
 def _off_precision(limit: Limit, row: Row, *_: object) -> Finding:
@@ -295,22 +313,6 @@ def _has_runs(found: Estimate | None) -> Estimate:
     if found is None:
         raise NotJudged("the single runs are not in the report: bench again")
     return found
-
-
-def _more(
-    status: Outcome, value: float, interval: Interval, limit: float, n: int, unit: str, most: int = 1_000_000
-) -> str | None:
-    """How many of `unit` would decide, if what was found is true: intervals shrink with the root of the number."""
-    if status is not Outcome.INCONCLUSIVE:
-        return None
-    distance = abs(value - limit)
-    half = (value - interval[0]) if value > limit else (interval[1] - value)
-    wanted = math.inf if distance == 0 else n * (half / distance) ** 2
-    return f"about {math.ceil(wanted)} {unit}" if wanted <= most else f"more than {most} {unit}: it is at the limit"
-
-
-def _blocks(status: Outcome, blocks: int) -> str | None:
-    return f"more than {blocks} blocks (--seconds)" if status is Outcome.INCONCLUSIVE else None
 
 
 def _times(interval: Interval) -> str:

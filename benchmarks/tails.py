@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from visiondeploy.benchmarks.report.measured import Latency
-from visiondeploy.benchmarks.statistics import Estimate, expanded_percentile
+from visiondeploy.benchmarks.statistics import Estimate, interval_of
 from visiondeploy.types import Array
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -58,5 +58,5 @@ def _quantiles(runs: Array, chosen: Array, quantile: float) -> Array:
 
 
 def _estimate(resampled: Array, value: float, blocks: int) -> Estimate:
-    low, high = expanded_percentile(resampled, blocks)
+    low, high = interval_of(resampled, blocks)
     return Estimate(value, (min(low, value), max(high, value)), blocks)

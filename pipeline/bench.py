@@ -15,6 +15,7 @@ from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
 from visiondeploy.benchmarks.samples import FILE as SAMPLES
 from visiondeploy.benchmarks.samples import Samples
 from visiondeploy.benchmarks.settings import BenchSettings
+from visiondeploy.benchmarks.verdicts import Tested, block_seconds, settle
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
@@ -197,12 +198,13 @@ def _parity(builds: Sequence[OpenBuild]) -> list[Check]:
 
 
 def _checks(entries: Sequence[tuple[Contender, OpenBuild]], rows: Sequence[Row], trained: bool) -> list[Check]:
-    """Every engine against the limits of the build that it comes from."""
-    checks: list[Check] = []
+    """Every engine against the limits of the build that it comes from, decided together."""
+    found: list[Check | Tested] = []
+    seconds = block_seconds(rows)
     for (contender, build), row in zip(entries[1:], rows[1:], strict=True):
         compressed = contender.parameters != build.record.parameters
-        checks += gate.row_checks(row, build.recipe.limits, trained, compressed=compressed)
-    return checks
+        found += gate.row_limits(row, build.recipe.limits, trained, compressed=compressed, seconds=seconds)
+    return settle(found)
 
 
 def _entries(builds: Sequence[OpenBuild]) -> list[tuple[Contender, OpenBuild]]:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Quality, Row, Verdict
-from visiondeploy.benchmarks.statistics import at_least, non_inferior
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Row, Verdict
+from visiondeploy.benchmarks.verdicts import (
+    Tested,
+    block_seconds,
+    likeness_limit,
+    parts_limit,
+    quality_limit,
+    settle,
+    speedup_limit,
+)
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.recipe import LimitSettings
@@ -84,52 +92,36 @@ def served_check(name: str, found: AgreementRow, limits: LimitSettings) -> Check
     return parity_check(name, found, limits.convert_sqnr_db, None)
 
 
-def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> list[Check]:
-    """The checks of one measured engine. The quality of a network with random weights is not judged.
+def row_limits(
+    row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False, seconds: float | None = None
+) -> list[Check | Tested]:
+    """The limits of one measured engine, to be settled together with all others of a verdict.
 
-    A compressed network is another one, whose pixels need not agree with the baseline's: its metric is judged alone.
+    The quality of a network with random weights is not judged. A compressed network is another one, whose pixels need
+    not agree with the baseline's: its metric is judged alone. `seconds` is what one block of all rows took.
     """
     if row.status is not Status.OK:
         # An engine whose runtime is not here shows nothing, neither good nor bad.
         status = Outcome.INCONCLUSIVE if row.status is Status.NOT_RUN else Outcome.FAIL
         runs = Check(name=f"{row.name}: runs", limit="ok", found=row.reason or "", status=status)
         return [runs, *(_strict_checks(row, limits) if row.realised else [])]
-    checks = _agreement_checks(row, limits, trained, compressed)
+    found: list[Check | Tested] = [*_agreement_checks(row, limits, trained, compressed)]
     if trained and row.quality is not None:
-        checks += [_quality_check(row.name, quality, limits) for quality in (row.quality, *row.more) if quality.judged]
-        if not compressed:
-            checks += _likeness_checks(row, limits)
-    return checks + _strict_checks(row, limits)
+        judged = [quality for quality in (row.quality, *row.more) if quality.judged]
+        found += [quality_limit(row.name, one, limits.margin(smaller=one.smaller)) for one in judged]
+        if limits.worst_class_drop is not None:
+            found += [parts_limit(row.name, one, limits.worst_class_drop) for one in judged if not one.smaller]
+        # Of what has no limit nothing is said.
+        if not compressed and "ssim" in row.likeness:
+            found.append(likeness_limit(row.name, "ssim", row.likeness["ssim"], limits.ssim))
+    if limits.min_speedup is not None:
+        found.append(speedup_limit(row, limits.min_speedup, seconds))
+    return [*found, *_strict_checks(row, limits)]
 
 
-def _quality_check(name: str, quality: Quality, limits: LimitSettings) -> Check:
-    """PASS where it is shown to be no worse than the baseline by more than the limit."""
-    gain, interval = quality.gain
-    margin = limits.margin(smaller=quality.smaller)
-    # A loss is spoken of by how it changed: up is worse.
-    turn, unit, word = (-1.0, "%", "above") if quality.smaller else (1.0, "points", "below")
-    found = f"{gain * turn:+.2f} {unit} on a single image"
-    if interval is not None:
-        low, high = sorted(bound * turn for bound in interval)
-        found = f"{gain * turn:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}"
-    return Check(
-        name=f"{name}: {quality.metric}",
-        limit=f"at most {margin:g} {unit} {word} the baseline",
-        found=found,
-        status=Outcome.INCONCLUSIVE if interval is None else non_inferior(interval, margin),
-    )
-
-
-def _likeness_checks(row: Row, limits: LimitSettings) -> list[Check]:
-    """PASS where pictures are shown to be like PyTorch's own; of what has no limit nothing is said."""
-    found = row.likeness.get("ssim")
-    if found is None:
-        return []
-    said = f"{found.value:.4f} on {found.n} images" + (
-        f", 95 % interval {found.ci95[0]:.4f} to {found.ci95[1]:.4f}" if found.ci95 else ""
-    )
-    status = at_least(found.ci95, limits.ssim)
-    return [Check(name=f"{row.name}: ssim", limit=f"at least {limits.ssim:g}", found=said, status=status)]
+def row_checks(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool = False) -> list[Check]:
+    """The checks of one engine by itself, corrected for their number alone; limits as in `row_limits`."""
+    return settle(row_limits(row, limits, trained, compressed=compressed))
 
 
 def _strict_checks(row: Row, limits: LimitSettings) -> list[Check]:
@@ -176,8 +168,9 @@ def passes(row: Row, limits: LimitSettings, trained: bool, *, compressed: bool =
 def verdict(
     parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool, *, compressed: bool = False
 ) -> Verdict:
-    """All checks of a build or a bench, and what they add up to. `rows[0]` is the baseline."""
-    checks = [check.model_copy(update={"origin": "build"}) for check in parity]
+    """All checks of a build, decided together, and what they add up to. `rows[0]` is the baseline."""
+    found: list[Check | Tested] = [check.model_copy(update={"origin": "build"}) for check in parity]
+    seconds = block_seconds(rows)
     for row in rows[1:]:
-        checks += row_checks(row, limits, trained, compressed=compressed)
-    return Verdict.of(checks)
+        found += row_limits(row, limits, trained, compressed=compressed, seconds=seconds)
+    return Verdict.of(settle(found))

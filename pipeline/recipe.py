@@ -128,6 +128,8 @@ class LimitSettings(Settings):
     into the graph: the runtime and the weights are the same, so that it holds of random ones too. `max_drop` is the
     largest loss of the metric against PyTorch, in points (of 100), `max_rise` the largest rise of a metric of which
     less is better, in percent of PyTorch's. `ssim` is the smallest structural similarity of pictures to PyTorch's own.
+    `worst_class_drop` is the largest loss of any single class, in points, `min_speedup` the smallest speed-up over
+    PyTorch; None for no such limit.
     With `strict` the build also fails where a layer does not compute in the precision that was asked for.
     """
 
@@ -141,6 +143,8 @@ class LimitSettings(Settings):
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     max_rise: Annotated[float, Field(ge=0)] = 3.0
     ssim: Annotated[float, Field(ge=0, le=1)] = 0.95
+    worst_class_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    min_speedup: Annotated[float, Field(gt=0)] | None = None
     strict: bool = False
 
     def margin(self, *, smaller: bool) -> float:

@@ -18,5 +18,5 @@ def headline(verdict: Verdict) -> str:
 
 def sentence(check: Check) -> str:
     """A check on one line: "unet-int8: miou −31.20 points (limit: at most 0.5 points below the baseline)"."""
-    decided = f"; {check.needed} would decide" if check.needed else ""
+    decided = f"; {check.needed}" if check.needed else ""
     return cells.plain(f"{check.name} {check.found} (limit: {check.limit}{decided})")

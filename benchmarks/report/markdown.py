@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from visiondeploy.benchmarks.report import cells, compression_cells
 from visiondeploy.benchmarks.report.compression import Compression, Variant
-from visiondeploy.benchmarks.report.schema import Report, Verdict
+from visiondeploy.benchmarks.report.schema import Check, Report, Verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
@@ -77,10 +77,14 @@ def checks(verdict: Verdict) -> list[str]:
         _row(["check", "limit", "found", "outcome"]),
         _row([":---"] * 4),
         *(
-            _row([escaped(cells.plain(said)) for said in (check.name, check.limit, check.found, check.status.value)])
+            _row([escaped(cells.plain(said)) for said in (check.name, check.limit, check.found, _outcome(check))])
             for check in verdict.by_severity()
         ),
     ]
+
+
+def _outcome(check: Check) -> str:
+    return f"{check.status.value}: {check.needed}" if check.needed else check.status.value
 
 
 def _per_class(report: Report) -> list[str]:

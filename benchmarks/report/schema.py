@@ -86,10 +86,16 @@ class Environment(Part):
 
 
 class ClassQuality(Part):
-    """The metric of one class; None where no pixel of the class is in the truth or the prediction."""
+    """The metric of one class; None where no pixel of the class is in the truth or the prediction.
+
+    `ci95` is the paired interval of value − baseline, from the `n` samples that have the class; None where fewer than
+    two have it.
+    """
 
     value: float | None
     baseline: float | None
+    ci95: Interval | None = None
+    n: NonNegativeInt | None = None
 
 
 class Quality(Part):

@@ -81,7 +81,8 @@ def _print_checks(verdict: Verdict, console: Console) -> None:
         if check.status is Outcome.PASS:
             continue  # counted in the line of the verdict; each is in the report
         said = f"{cells.plain(check.name)}: found {cells.plain(check.found)}, limit {cells.plain(check.limit)}"
-        said += f"; {cells.plain(check.needed)} would decide" if check.needed else ""
+        if check.needed:
+            said += f"; {cells.plain(check.needed)}"
         mark = f"{check.status.value:<{max(map(len, Outcome))}}"
         console.print(Padding(_hanging(mark, said, _COLOURS[check.status]), (0, 0, 0, 2)))
 
