@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
 from visiondeploy.benchmarks.decisions import Claim, Evidence
 from visiondeploy.benchmarks.environment import fingerprint
-from visiondeploy.benchmarks.case import CannotHold, Case, NotJudged
 from visiondeploy.benchmarks.report.cells import number, size
 from visiondeploy.benchmarks.report.measured import Latency, Speedup
 from visiondeploy.benchmarks.report.schema import Quality, Row

@@ -15,6 +15,7 @@ from visiondeploy.types import Array
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 _RESAMPLES = 1_000
+_ELEMENTS_AT_ONCE = 1 << 20
 
 
 def tail(latency: Latency, quantile: float, seed: int = 0) -> Estimate | None:
@@ -53,8 +54,15 @@ def _of_all(runs: Array, quantile: float) -> float:
 
 
 def _quantiles(runs: Array, chosen: Array, quantile: float) -> Array:
-    """Of each resample, one at a time: of a short network there are a thousand runs in each block."""
-    return np.array([_of_all(runs[blocks], quantile) for blocks in chosen])
+    """Of each resample; a few at a time, as of a short network there are a thousand runs in each block."""
+    at_once = max(1, _ELEMENTS_AT_ONCE // runs.size)
+    found = [
+        np.quantile(
+            runs[chosen[start : start + at_once]].reshape(-1, runs.size), quantile, axis=1, method="median_unbiased"
+        )
+        for start in range(0, len(chosen), at_once)
+    ]
+    return np.concatenate(found)
 
 
 def _estimate(resampled: Array, value: float, blocks: int) -> Estimate:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from kit import reports
 
+from kit import reports
 from visiondeploy.benchmarks.report.measured import Latency, Speedup
 from visiondeploy.benchmarks.report.schema import AgreementRow, Report, Row
 from visiondeploy.benchmarks.samples import Samples
@@ -71,7 +71,7 @@ def row(name: str, milliseconds: float, rows: Array, base: Array, **fields: Any)
     own = latency(milliseconds, seed=len(name))
     ratio = paired_ratio(latency(100).blocks, own.blocks)
     known = {
-        "quality": quality(METRIC, base, rows),
+        "quality": None if "quality" in fields else quality(METRIC, base, rows, resamples=500),
         "latency_ms": own,
         "speedup": Speedup(value=ratio.value, ci95=ratio.ci95, blocks=ratio.n),
         "agreement": AgreementRow(pixels=0.995, sqnr_db=35.0, samples=IMAGES),
@@ -79,7 +79,7 @@ def row(name: str, milliseconds: float, rows: Array, base: Array, **fields: Any)
         "peak_rss_bytes": 150_000_000,
         "realised": {"int8": 22, "fp32": 1},
     }
-    return reports.row(name, "openvino", Precision.INT8, **{**known, **fields})
+    return reports.row(name, fields.pop("backend", "openvino"), Precision.INT8, **{**known, **fields})
 
 
 def report(*rows: Row, base: Array | None = None, **fields: Any) -> Report:
@@ -87,6 +87,8 @@ def report(*rows: Row, base: Array | None = None, **fields: Any) -> Report:
     from visiondeploy.benchmarks.accuracy import quality
 
     own = scores(0.9, 0.7) if base is None else base
-    first = reports.baseline(latency_ms=latency(100), quality=quality(METRIC, own, own), size_bytes=8_000_000)
+    first = reports.baseline(
+        latency_ms=latency(100), quality=quality(METRIC, own, own, resamples=100), size_bytes=8_000_000
+    )
     made = reports.report(first, *rows)
     return made.model_copy(update=fields)

@@ -76,7 +76,7 @@ class TestFile:
             load_suite(written(tmp_path, HEAD.replace("/1", "/2") + LIMIT + "min = 1\n"))
 
     def test_that_is_not_there_or_not_toml(self, tmp_path) -> None:
-        with pytest.raises(InputError, match="there is no file .*expected a suite in TOML"):
+        with pytest.raises(InputError, match=r"there is no file .*expected a suite in TOML"):
             load_suite(str(tmp_path / "none.toml"))
         with pytest.raises(InputError, match="is not TOML"):
             load_suite(written(tmp_path, "schema ="))
