@@ -165,8 +165,10 @@ class TestWheel:
 
     def test_so_is_what_is_read_at_run_time(self, names) -> None:
         recipes = {f"visiondeploy/pipeline/recipes/{path.name}" for path in (ROOT / "pipeline" / "recipes").iterdir()}
+        suites = {f"visiondeploy/benchmarks/suites/{path.name}" for path in (ROOT / "benchmarks" / "suites").iterdir()}
         assert recipes
-        assert {"visiondeploy/py.typed", *recipes} <= set(names)
+        assert suites
+        assert {"visiondeploy/py.typed", *recipes, *suites} <= set(names)
 
     def test_no_tests_and_no_caches_are(self, names) -> None:
         assert not [name for name in names if "test" in name or "__pycache__" in name]

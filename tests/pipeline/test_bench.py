@@ -86,7 +86,7 @@ class TestAllBuilds:
     def test_the_reports_and_the_pictures_are_written(self, room, all_of_them) -> None:
         done = all_of_them[0]
         assert done.folder == room.cwd / "builds" / "bench-toy-synthetic"
-        assert {*contents(done.folder)} == {"report.json", "report.md", "predictions.png"}
+        assert {*contents(done.folder)} == {"report.json", "report.md", "samples.safetensors", "predictions.png"}
         assert Report.from_json((done.folder / "report.json").read_text(encoding="utf-8")) == done.report
         markdown = (done.folder / "report.md").read_text(encoding="utf-8")
         assert all(row.name in markdown for row in done.report.rows)

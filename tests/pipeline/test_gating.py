@@ -152,7 +152,7 @@ class TestReference:
             self.judged(room, tmp_path / "copy" / "toy.json", room.cwd / "sound")
 
     def test_that_is_not_there(self, room) -> None:
-        with pytest.raises(InputError, match="there is no reference .*none.json: write it with --update"):
+        with pytest.raises(InputError, match=r"there is no reference .*none\.json: write it with --update"):
             self.judged(room, room.cwd / "none.json", room.cwd / "sound")
 
     def test_of_another_machine_judges_accuracy_alone(self, room, stored, tmp_path) -> None:
@@ -192,11 +192,11 @@ class TestReports:
         run(room, "int8", out=tmp_path / "one", images=2)
         run(room, "int8", out=tmp_path / "two", images=3)
         shutil.copy(tmp_path / "one" / "samples.safetensors", tmp_path / "two")
-        with pytest.raises(IntegrityError, match="samples.safetensors is not of the report beside it"):
+        with pytest.raises(IntegrityError, match=r"samples\.safetensors is not of the report beside it"):
             open_report(tmp_path / "two")
 
     def test_what_is_no_report(self, room, tmp_path) -> None:
-        with pytest.raises(InputError, match="there is no .*report.json, expected a report of `deploy bench`"):
+        with pytest.raises(InputError, match=r"there is no .*report\.json, expected a report of `deploy bench`"):
             open_report(tmp_path)
         with contextlib.chdir(tmp_path), pytest.raises(InputError, match="there is no report in builds/bench"):
             open_report(None)
