@@ -110,7 +110,7 @@ def bench(
     write_atomic(folder / REPORT, report.to_json())
     write_atomic(folder / SAMPLES, samples.to_bytes())
     write_atomic(folder / "report.md", to_markdown(report))
-    return Benched(report, folder, _pictures(contenders, first, dataset, settings, threads, folder))
+    return Benched(report, folder, _pictures(contenders[: len(entries)], first, dataset, settings, threads, folder))
 
 
 def _check_reports(folder: Path) -> None:
