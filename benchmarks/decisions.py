@@ -17,9 +17,9 @@ false PASSes apart (a limit is either held or not, so that each test can err to 
 Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6(2), 1979. It holds whatever the
 dependence between the checks, which share their images and their baseline, and it is never weaker than Bonferroni's.
 Benjamini & Hochberg's procedure controls the share of false ones among all FAILs, which is of no help to who reads
-that one line. (A verdict that is PASS as a whole needs every check to pass, which by itself errs with at most α, however
-many there are: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24(4), 1982. The
-correction is for those who read the single lines.) Where checks are that are compared without a test, they do not count.
+that one line. (A verdict that is PASS as a whole needs every check to pass, which by itself errs with at most α,
+however many there are: Berger, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24(4), 1982.
+The correction is for those who read the single lines.) Checks that are compared without a test do not count.
 
 Several values under one limit, such as the change of each class under "no class loses more than 5 points", are one
 claim of all of them. It passes if each value passes by itself (Berger's intersection–union test, no correction), and
@@ -41,10 +41,10 @@ a handful of resamples. One-sided errors at nominal 2.5 %, and at 2.5 % / 8 (tim
 No test holds its level where only one of the two is disturbed (errors up to 10 %), or where neighbouring blocks are
 alike (7 % at a correlation of 0.3): that is for shuffled blocks to prevent. Wilcoxon's test judges the median.
 
-Looking while measuring. Who looks after each block and stops when decided errs in 14 % of cases instead of 2.5 %. Ratios
-from blocks are therefore tested by a mixture of likelihood ratios that holds at all numbers of blocks at once, whatever
-made one stop (`_anytime`). At the limit itself, with looks after each of 7 to 60 blocks, FAIL / PASS in percent,
-and the blocks until 2.3 standard deviations away from it were decided:
+Looking while measuring. Who looks after each block and stops when decided errs in 14 % of cases instead of 2.5 %.
+Ratios from blocks are therefore tested by a mixture of likelihood ratios that holds at all numbers of blocks at once,
+whatever made one stop (`_anytime`). At the limit itself, with looks after each of 7 to 60 blocks, FAIL / PASS in %,
+and the blocks until what lies 2.3 standard deviations away from it was decided:
 
                                        normal        outliers      large outliers   blocks until decided
     t, looked at each time             14.2 / 13.3   12.1 / 12.0   6.6 / 7.1        7

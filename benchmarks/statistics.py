@@ -162,9 +162,10 @@ def paired_bootstrap(
 
     `strata` names the stratum of each sample, within which is resampled, so that each keeps its number of samples
     (Efron & Tibshirani, §8.3). That is right where these numbers were chosen, as in a split that takes so many images
-    from each town, and narrower as far as the strata differ in the *difference*; where they came by chance, the interval
-    without strata is the right one. Strata of one sample are taken together, as one sample has no spread. It does not
-    help against frames of a video that are alike: those need whole sequences to be drawn, of which there are few.
+    from each town, and narrower as far as the strata differ in the *difference*; where they came by chance, the
+    interval without strata is the right one. Strata of one sample are taken together, as one sample has no spread. It
+    does not help against frames of a video that are alike: those need whole sequences to be drawn, of which there are
+    few.
 
     Raises UsageError where shapes differ or n < 2, InputError where the metric of all samples is not finite.
     """

@@ -4,10 +4,10 @@ A population of images is either made up after CamVid's (Brostow et al., "Semant
 Recognition Letters 30(2), 2009): eleven classes from a third of the pixels to half a percent, of which the rare ones
 are in some images only; or it is what a real network gave on real images, which are then drawn with replacement.
 
-An engine's predictions are the baseline's with pixels flipped: image i has a share gᵢ of its right pixels put into
-another class, and a share hᵢ of its wrong ones put right. gᵢ and hᵢ are log-normal, so that a few images lose several
-times as much as most, and the engine is better on some. The loss is what the whole population loses; how much has to
-be flipped for it is found by bisection.
+An engine's predictions are the baseline's with pixels flipped both ways, as quantisation does: image i has a share gᵢ of
+its right pixels put into another class, and wrong ones put right, as many on average as a part of those (`Spread`).
+Both are log-normal over images and drawn apart, so that a few images lose several times as much as most, and the engine
+is better on some. The loss is what the whole population loses; how much has to be flipped for it is found by bisection.
 """
 
 from __future__ import annotations
@@ -33,10 +33,18 @@ CLASSES = {
     "pedestrian": (0.010, 0.70, 0.55),
     "bicyclist": (0.013, 0.35, 0.60),
 }
-SPREAD = 1.0
-"""Standard deviation of the logarithm of an image's share of flipped pixels: one in six has 2.7 times the median."""
-RECOVERED = 0.5
-"""Wrong pixels put right, as a share of right ones put wrong: quantisation moves pixels both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How images differ in what an engine changes on them.
+
+    `images` is the standard deviation of the logarithm of an image's share of flipped pixels: at 0.7 one in six has
+    twice the median. `regained` is how many wrong pixels are put right for each right one that is put wrong.
+    """
+
+    images: float = 0.7
+    regained: float = 0.35
 
 
 def miou(rows: Array) -> float:
@@ -88,22 +96,22 @@ class Population:
         return self.baseline[index], self.engine[index]
 
 
-def losing(baseline: Array, points: float, seed: int) -> Population:
+def losing(baseline: Array, points: float, seed: int, spread: Spread) -> Population:
     """An engine that loses so many points of mIoU on the images (n, C, C) of the baseline, to 2 % of that."""
     low, high = 0.0, 0.5
     for _ in range(40):
         share = (low + high) / 2
-        found = Population(baseline, _flipped(baseline, share, seed))
+        found = Population(baseline, _flipped(baseline, share, seed, spread))
         if abs(found.loss - points) <= 0.02 * points:
             break
         low, high = (share, high) if found.loss < points else (low, share)
     return found
 
 
-def _flipped(rows: Array, share: float, seed: int) -> Array:
+def _flipped(rows: Array, share: float, seed: int, spread: Spread) -> Array:
     generator = np.random.default_rng(seed)
     classes = rows.shape[-1]
-    shares = share * generator.lognormal(-(SPREAD**2) / 2, SPREAD, (2, len(rows)))
+    shares = share * generator.lognormal(-(spread.images**2) / 2, spread.images, (2, len(rows)))
     popular = rows.sum(axis=(0, 1)) + 1.0
     out = rows.copy()
     for true in range(classes):
@@ -116,7 +124,7 @@ def _flipped(rows: Array, share: float, seed: int) -> Array:
         wrong = rows[:, true].copy()
         wrong[:, true] = 0
         # As many on average as a share of the right ones, but no more than there are.
-        rate = RECOVERED * shares[1] * right / np.maximum(wrong.sum(axis=1), 1)
+        rate = spread.regained * shares[1] * right / np.maximum(wrong.sum(axis=1), 1)
         regained = generator.binomial(wrong, np.minimum(rate, 1)[:, None])
         out[:, true] -= regained
         out[:, true, true] += regained.sum(axis=1)

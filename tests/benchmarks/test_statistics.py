@@ -12,6 +12,7 @@ from visiondeploy.benchmarks.statistics import (
     minimum_runs,
     non_inferior,
     paired_bootstrap,
+    paired_bootstrap_parts,
     paired_ratio,
     percentiles,
 )
@@ -203,6 +204,85 @@ class TestPairedBootstrap:
             miou, confusions(n, 3, seed, 10), confusions(n, 3, seed + 1, 10), resamples=100, seed=seed
         )
         assert found.ci95[0] <= found.value <= found.ci95[1]
+
+
+def mean(rows: Array) -> float:
+    return float(rows[:, 0].sum() / rows[:, 1].sum())
+
+
+def iou(rows: Array) -> Array:
+    confusion = rows.sum(axis=0)
+    hits = np.diag(confusion).astype(float)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+
+
+class TestStrata:
+    def values(self, n: int, between: float) -> tuple[Array, Array, list[str]]:
+        """Two towns, in which the candidate loses differently much."""
+        generator = np.random.default_rng(0)
+        towns = ["a", "b"] * (n // 2)
+        loss = generator.normal(0, 0.01, n) + np.where(np.arange(n) % 2, between, -between)
+        ones = np.ones(n)
+        return np.stack([ones, ones], axis=1), np.stack([ones - loss, ones], axis=1), towns
+
+    def test_narrower_where_strata_differ_and_the_same_where_not(self) -> None:
+        for between, share in ((0.1, 0.09), (0.0, 1.0)):
+            baseline, candidate, towns = self.values(60, between)
+            plain = paired_bootstrap(mean, baseline, candidate, resamples=600)
+            within = paired_bootstrap(mean, baseline, candidate, resamples=600, strata=towns)
+            assert within.value == plain.value
+            assert np.ptp(within.ci95) == pytest.approx(share * np.ptp(plain.ci95), rel=0.35)
+
+    def test_one_stratum_is_none(self) -> None:
+        rows, worse = confusions(20, 3, 0, 100), confusions(20, 3, 1, 90)
+        plain, within = (paired_bootstrap(miou, rows, worse, resamples=200, strata=s) for s in (None, ["all"] * 20))
+        assert plain == within
+
+    @given(st.lists(st.integers(0, 4), min_size=2, max_size=15))
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    def test_any_strata_hold_the_estimate(self, strata: list[int]) -> None:
+        n = len(strata)
+        found = paired_bootstrap(
+            miou, confusions(n, 3, n, 50), confusions(n, 3, n + 1, 50), resamples=60, strata=strata
+        )
+        assert found.ci95[0] <= found.value <= found.ci95[1]
+        if n > 3:
+            assert found.ci95[0] < found.ci95[1], "strata of one sample have no spread of their own"
+
+    def test_each_sample_has_one(self) -> None:
+        with pytest.raises(UsageError, match="each of 3 samples has a stratum, found 2"):
+            paired_bootstrap(mean, np.ones((3, 2)), np.ones((3, 2)), strata=["a", "b"])
+
+
+class TestParts:
+    def test_each_class_as_by_itself(self) -> None:
+        rows, worse = confusions(30, 4, 0, 100), confusions(30, 4, 1, 90)
+        found = paired_bootstrap_parts(iou, rows, worse, resamples=200, seed=5)
+        for number, one in enumerate(found):
+            alone = paired_bootstrap(lambda r, number=number: float(iou(r)[number]), rows, worse, resamples=200, seed=5)
+            assert one is not None
+            assert (one.value, one.n) == (pytest.approx(alone.value), 30)
+            assert one.ci95 == pytest.approx(alone.ci95)
+
+    def test_a_class_in_three_images_has_the_certainty_of_three(self) -> None:
+        rows = np.zeros((40, 2, 2), dtype=np.int64)
+        rows[:, 0, 0] = 100
+        rows[:3, 1] = (10, 50)
+        worse = rows.copy()
+        worse[0, 1] = (30, 30)
+        common, rare = paired_bootstrap_parts(iou, rows, worse, resamples=300)
+        assert common is not None
+        assert rare is not None
+        assert (common.n, rare.n) == (40, 3)
+
+    def test_of_a_class_in_one_image_or_in_none_nothing_is_said(self) -> None:
+        rows = np.zeros((10, 3, 3), dtype=np.int64)
+        rows[:, 0, 0] = 100
+        rows[0, 1, 1] = 50
+        first, once, never = paired_bootstrap_parts(iou, rows, rows.copy(), resamples=100)
+        assert first is not None
+        assert (once, never) == (None, None)
 
 
 class TestOutcomes:

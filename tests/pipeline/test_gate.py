@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.reports import baseline, broken, int8, loss, not_run, quality
 
-from visiondeploy.benchmarks.report.measured import Likeness
-from visiondeploy.benchmarks.report.schema import AgreementRow, Check
+from visiondeploy.benchmarks.report.measured import Latency, Likeness
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, ClassQuality
 from visiondeploy.pipeline.gate import classes_check, parity_check, precision_check, row_checks, verdict
 from visiondeploy.pipeline.recipe import LimitSettings
 from visiondeploy.types import Layer, Outcome, Realised
@@ -172,6 +174,76 @@ class TestRow:
         assert [c.status for c in row_checks(row, LimitSettings(), trained=True)] == [INCONCLUSIVE]
         runs, precision = row_checks(row, LimitSettings(strict=True), trained=True)
         assert (runs.status, precision.status, precision.found) == (INCONCLUSIVE, FAIL, "4 in fp32")
+
+
+class TestTogether:
+    """What is decided of many checks in one verdict."""
+
+    def row(self, name="unet-int8-openvino", found=None, **fields):
+        return int8().model_copy(update={"name": name, "quality": found or quality(-0.001, -0.003, 0.001), **fields})
+
+    def test_a_p_value_and_what_would_decide(self) -> None:
+        _, good = row_checks(self.row(), LimitSettings(), trained=True)
+        assert (good.status, good.needed) == (PASS, None)
+        assert 0 < good.p_value <= 0.025
+        _, open_ = row_checks(self.row(found=quality(-0.003, -0.006, 0.0)), LimitSettings(), trained=True)
+        assert open_.status is INCONCLUSIVE
+        assert open_.needed.endswith("images in all would decide")
+
+    def test_eight_engines_that_barely_pass_alone_are_not_shown_to(self) -> None:
+        barely = quality(-0.002, -0.0049, 0.0009)
+        assert row_checks(self.row(found=barely), LimitSettings(), trained=True)[1].status is PASS
+        rows = [
+            baseline(),
+            *(self.row(f"engine-{n}", barely) for n in range(7)),
+            self.row("bad", quality(-0.02, -0.045, 0.005)),
+        ]
+        found = verdict([], rows, LimitSettings(), trained=True)
+        checks = [check for check in found.checks if check.name.endswith("miou")]
+        assert {check.status for check in checks} == {INCONCLUSIVE}
+        assert checks[0].found == (
+            "-0.20 points, 95 % interval -0.49 to +0.09, which clears the limit, but not by enough for 8 checks at once"
+        )
+
+    def test_checks_without_a_test_do_not_count(self) -> None:
+        barely = quality(-0.002, -0.0049, 0.0009)
+        parity = [Check(name=f"{n}", limit="", found="", status=PASS) for n in range(20)]
+        assert verdict(parity, [baseline(), self.row(found=barely)], LimitSettings(), trained=True).status is PASS
+
+    def test_the_worst_class(self) -> None:
+        classes = {
+            "road": ClassQuality(value=0.9, baseline=0.9, ci95=(-0.01, 0.01), n=101),
+            "pole": ClassQuality(value=0.3, baseline=0.4, ci95=(-0.12, -0.08), n=50),
+            "bus": ClassQuality(value=None, baseline=0.0),
+        }
+        found = quality(-0.001, -0.003, 0.001).model_copy(update={"per_class": classes})
+        for limit, status, first in ((5, FAIL, "pole -10.00"), (11, INCONCLUSIVE, "pole"), (13, PASS, "pole")):
+            check = row_checks(self.row(found=found), LimitSettings(worst_class_drop=limit), trained=True)[-1]
+            assert check.name == "unet-int8-openvino: worst class"
+            assert check.limit == f"no class more than {limit} points below the baseline"
+            assert (check.status, check.found.startswith(first)) == (status, True)
+
+    def test_classes_that_were_not_measured_show_nothing(self) -> None:
+        check = row_checks(self.row(), LimitSettings(worst_class_drop=5), trained=True)[-1]
+        assert (check.status, check.found) == (INCONCLUSIVE, "not measured")
+
+    def test_a_speed_up(self) -> None:
+        for limit, status in ((4, PASS), (8.9, INCONCLUSIVE), (12, FAIL)):
+            check = row_checks(int8(), LimitSettings(min_speedup=limit), trained=False)[-1]
+            assert (check.name, check.status) == ("unet-int8-openvino: speed-up", status)
+            assert check.found == "8.91×, 95 % interval 8.72 to 9.03"
+            assert check.limit == f"at least {limit:g}× the baseline's speed"
+
+    def test_an_interval_of_a_speed_up_that_barely_clears_was_looked_at_too_often(self) -> None:
+        check = row_checks(int8(), LimitSettings(min_speedup=8.7), trained=False)[-1]
+        assert check.status is INCONCLUSIVE
+        assert check.found.endswith("not by enough for a series that was looked at while it was measured")
+
+    def test_what_more_blocks_would_take_is_said_in_seconds(self) -> None:
+        latency = Latency(p50=300.0, p90=None, p99=None, n=14, raw=(500.0,) * 14, blocks=(500.0,) * 7)
+        rows = [baseline(latency_ms=latency), int8().model_copy(update={"latency_ms": latency})]
+        check = verdict([], rows, LimitSettings(min_speedup=8.7), trained=False).checks[-1]
+        assert re.fullmatch(r"about \d+ more blocks \(\d+ s\) would decide", check.needed)
 
 
 class TestPrecision:
