@@ -60,7 +60,7 @@ DISTRIBUTIONS = (
     "pillow",
 )
 
-# Variables that change how many threads run, how they wait, or which instructions and types are used.
+# Variables that change how many threads run and how they wait, which instructions and types are used, whose malloc.
 VARIABLES = (
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
@@ -68,11 +68,24 @@ VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "KMP_AFFINITY",
     "KMP_BLOCKTIME",
+    "GOMP_SPINCOUNT",
+    "GOMP_CPU_AFFINITY",
     "ONEDNN_MAX_CPU_ISA",
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "ATEN_CPU_CAPABILITY",
     "CUDA_VISIBLE_DEVICES",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_CONF",
+    "TCMALLOC_RELEASE_RATE",
 )
+
+ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc")
+"""Libraries that replace the C library's malloc when they are preloaded."""
 
 # What a result depends on and what does not drift from day to day. Versions are left out: a cache key
 # holds those of the tools that its stage uses, and no others.
@@ -81,6 +94,8 @@ _STABLE = ("cpu", "machine", "isa", "cores_physical", "cores_logical", "threads"
 _CPUINFO = Path("/proc/cpuinfo")
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
+_AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
+_MAPS = Path("/proc/self/maps")
 
 
 def capture(threads: int) -> Environment:
@@ -99,12 +114,15 @@ def capture(threads: int) -> Environment:
         machine=platform.machine() or None,
         cores_physical=_physical_cores(),
         cores_logical=os.cpu_count(),
-        cores_available=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        cores_available=len(affinity()) or None,
+        affinity=affinity(),
         cpu_quota=cpu_quota(_read(_CGROUP / "cpu.max")),
         isa=instruction_sets(cpuinfo),
         virtual="hypervisor" in _flags(cpuinfo) if cpuinfo else None,
         governor=_governor(),
         turbo=_turbo(),
+        allocator=allocator(_read(_MAPS) or ""),
+        autogroup={"1": True, "0": False}.get(_read(_AUTOGROUP) or ""),
         memory_bytes=_memory_bytes(),
         os=_os_name(),
         kernel=platform.release() or None,
@@ -182,6 +200,33 @@ def cpu_quota(cpu_max: str | None) -> float | None:
     if len(parts) != 2 or not all(part.isdecimal() for part in parts) or int(parts[1]) == 0:
         return None
     return int(parts[0]) / int(parts[1])
+
+
+def affinity() -> tuple[int, ...]:
+    """The logical cores that this process may run on, in order; empty where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def cores_to_pin(count: int) -> tuple[int, ...]:
+    """So many of the available cores, fewer where there are no more: one of each physical core, then the others."""
+    seen: set[str] = set()
+    first: list[int] = []
+    others: list[int] = []
+    for core in affinity():
+        siblings = _read(_CPUS / f"cpu{core}/topology/thread_siblings_list") or str(core)
+        (others if siblings in seen else first).append(core)
+        seen.add(siblings)
+    return tuple([*first, *others][:count])
+
+
+def allocator(maps: str) -> str | None:
+    """Whose malloc a process has by the text of its `/proc/self/maps`; None where that says nothing."""
+    libraries = {Path(line.split()[-1]).name for line in maps.splitlines() if ".so" in line}
+    for name in ALLOCATORS:
+        if any(name in library for library in libraries):
+            return name
+    family, version = platform.libc_ver()
+    return f"{family} {version}" if libraries and family else None
 
 
 def _here(isa: Collection[str] | None) -> Collection[str]:

@@ -5,27 +5,43 @@ other differ by that drift. In each block every contender runs for about the sam
 is drawn anew, so that drift meets all alike and each block gives one paired ratio. Why not alternate
 single inferences: caches and the waiting thread pools of one runtime slow the next one's first run, which
 is why the first run of each contender in each block is not timed.
+
+The baseline has a second turn in each block, as if it were one more contender. Its ratio to its own first turn (A/A) is
+1 in truth, so that what is found instead is what the machine does to two that are equal.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from visiondeploy.benchmarks.report import measured
 from visiondeploy.benchmarks.statistics import Estimate, Percentiles, paired_ratio, percentiles
-from visiondeploy.errors import UsageError
+from visiondeploy.benchmarks.steady import FEWEST, is_steady
+from visiondeploy.errors import UsageError, VisionDeployError
 from visiondeploy.types import Seed, Settings
 
 Clock = Callable[[], int]
+
+
+class Runner(Protocol):
+    """What runs inferences when it is told to, and times each: this process, or one that holds the engine alone."""
+
+    def run(self, count: int) -> Sequence[int]:
+        """Nanoseconds of so many runs, one after the other."""
+        ...
+
+
+Contender = Callable[[], object] | Runner
+"""A call that runs one inference, or a runner."""
 
 
 class LatencySettings(Settings):
@@ -44,12 +60,21 @@ class LatencySettings(Settings):
     warmup_seconds: Annotated[float, Field(gt=0)] = 10.0
     """For one contender, at most; three runs at least."""
     warmup_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Steady is what drifts by no more than this share; see `steady`."""
+    noise: bool = True
+    """Whether the baseline has a second turn in each block."""
+    isolate: bool = True
+    """Whether each engine is timed in a process of its own, where no other one's threads and memory are."""
+    pin: bool = False
+    """Whether those processes are bound to as many cores as they have threads, physical ones first."""
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _blocks_in_order(self) -> Self:
         if self.max_blocks < self.min_blocks:
             raise ValueError(f"max_blocks is at least min_blocks, found {self.max_blocks} and {self.min_blocks}")
+        if self.pin and not self.isolate:
+            raise ValueError("pin binds the processes of engines, so it needs isolate")
         return self
 
 
@@ -67,7 +92,7 @@ class LatencyResult:
 
     `raw` has every timed run in order, none left out: `runs_per_block` from each block, whose medians
     are `blocks`. `warmups` counts runs that were not timed for the result, `settled` is False where
-    the warm-up's time ran out before runs were steady. The baseline's `speedup` is 1.
+    the warm-up's time ran out before runs were steady. The baseline's `speedup` is 1, and it alone has `noise`.
     """
 
     raw: tuple[float, ...]
@@ -78,6 +103,7 @@ class LatencyResult:
     percentiles: Percentiles
     speedup: Estimate
     stopped: Stopped
+    noise: measured.Noise | None = None
 
     def as_latency(self) -> measured.Latency:
         """The report's `latency_ms`."""
@@ -100,8 +126,11 @@ class LatencyResult:
 
 
 @dataclass(slots=True)
-class _Contender:
-    call: Callable[[], object]
+class _Entrant:
+    """A contender on its way; the baseline's second turns are one of their own."""
+
+    name: str
+    runner: Runner
     warmups: int
     settled: bool
     runs_per_block: int
@@ -109,15 +138,19 @@ class _Contender:
     blocks_ns: list[float]
 
 
+OnFailure = Callable[[str, VisionDeployError], None]
+
+
 def measure(
-    contenders: Mapping[str, Callable[[], object]],
+    contenders: Mapping[str, Contender],
     baseline: str,
     settings: LatencySettings,
     *,
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = time.perf_counter_ns,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, LatencyResult]:
-    """Measure all contenders against `baseline`, which is one of them, each a call that runs one inference.
+    """Measure all contenders against `baseline`, which is one of them.
 
     Each is warmed up until steady (`_warm_up`). Then blocks follow until every speed-up is precise
     enough, the time is used, or `max_blocks` are done, but `min_blocks` in any case. With the baseline
@@ -131,34 +164,79 @@ def measure(
     collector is off meanwhile. `progress` is called with blocks done and `max_blocks`; `clock` returns
     nanoseconds. Thread counts are the caller's to set, equal for all.
 
-    Raises UsageError where the baseline is not among the contenders or a call is too short for the clock;
-    what a contender raises is passed on.
+    Raises UsageError where the baseline is not among the contenders or a call is too short for the clock. What a
+    contender raises is passed on, unless `on_failure` takes it: then it is out, and the others go on. The baseline's
+    is always passed on.
     """
     if baseline not in contenders:
         raise UsageError(
             f"the baseline {baseline!r} is not measured, only: {', '.join(sorted(contenders)) or 'nothing'}."
         )
     with _garbage_collector_off():
-        field = {name: _prepare(call, settings, clock) for name, call in contenders.items()}
-        stopped = _run_blocks(field, baseline, settings, progress, clock)
+        field: dict[str, _Entrant] = {}
+        for name, contender in contenders.items():
+            runner = Calls(contender, clock) if callable(contender) else contender
+            try:
+                field[name] = _prepare(name, runner, settings)
+            except VisionDeployError as error:
+                _excuse(name, error, baseline, on_failure)
+        again = replace(field[baseline], raw_ns=[], blocks_ns=[]) if settings.noise else None
+        stopped = _run_blocks(field, again, baseline, settings, progress, clock, on_failure)
     speedups = _speedups(field, baseline, settings)
-    return {name: _result(contender, speedups[name], stopped) for name, contender in field.items()}
+    found = {name: _result(entrant, speedups[name], stopped) for name, entrant in field.items()}
+    if again is not None:
+        noise = noise_of(np.divide(field[baseline].blocks_ns, again.blocks_ns).tolist(), settings.seed)
+        found[baseline] = replace(found[baseline], noise=noise)
+    return found
+
+
+def noise_of(ratios: Sequence[float], seed: int = 0) -> measured.Noise:
+    """What the ratios of the baseline's two turns in each of two or more blocks say of the machine."""
+    mean = paired_ratio(ratios, np.ones(len(ratios)), seed=seed)
+    spread = float(np.std(np.log(ratios), ddof=1))
+    return measured.Noise(value=mean.value, ci95=mean.ci95, blocks=mean.n, spread=spread, ratios=tuple(ratios))
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """A call as a runner, in this process."""
+
+    call: Callable[[], object]
+    clock: Clock = time.perf_counter_ns
+
+    def run(self, count: int) -> list[int]:
+        """Nanoseconds of so many calls."""
+        return [self._time() for _ in range(count)]
+
+    def _time(self) -> int:
+        start = self.clock()
+        kept = self.call()
+        stop = self.clock()
+        del kept  # freed here and not inside the next run
+        return stop - start
 
 
 def _run_blocks(
-    field: dict[str, _Contender],
+    field: dict[str, _Entrant],
+    again: _Entrant | None,
     baseline: str,
     settings: LatencySettings,
     progress: Callable[[int, int], None] | None,
     clock: Clock,
+    on_failure: OnFailure | None,
 ) -> Stopped:
     order = np.random.default_rng(settings.seed)
-    names = list(field)
     began = clock()
     for block in range(1, settings.max_blocks + 1):
         gc.collect()
-        for index in order.permutation(len(names)):
-            _run_block(field[names[index]], clock)
+        turns = [*field.values(), *([] if again is None else [again])]
+        for index in order.permutation(len(turns)):
+            try:
+                _run_block(turns[index])
+            except VisionDeployError as error:
+                name = turns[index].name
+                _excuse(name, error, baseline, on_failure)
+                del field[name]
         if progress is not None:
             progress(block, settings.max_blocks)
         if block < settings.min_blocks:
@@ -170,54 +248,52 @@ def _run_blocks(
     return Stopped.MAX_BLOCKS
 
 
-def _run_block(contender: _Contender, clock: Clock) -> None:
-    _time(contender.call, clock)
-    contender.warmups += 1
-    runs = [_time(contender.call, clock) for _ in range(contender.runs_per_block)]
-    contender.raw_ns += runs
-    contender.blocks_ns.append(float(np.median(runs)))
+def _excuse(name: str, error: VisionDeployError, baseline: str, on_failure: OnFailure | None) -> None:
+    if on_failure is None or name == baseline:
+        raise error
+    on_failure(name, error)
 
 
-def _time(call: Callable[[], object], clock: Clock) -> int:
-    start = clock()
-    kept = call()
-    stop = clock()
-    del kept  # freed here and not inside the next run
-    return stop - start
+def _run_block(entrant: _Entrant) -> None:
+    _, *runs = entrant.runner.run(1 + entrant.runs_per_block)
+    entrant.warmups += 1
+    entrant.raw_ns += runs
+    entrant.blocks_ns.append(float(np.median(runs)))
 
 
-def _prepare(call: Callable[[], object], settings: LatencySettings, clock: Clock) -> _Contender:
-    runs, settled = _warm_up(call, settings, clock)
+def _prepare(name: str, runner: Runner, settings: LatencySettings) -> _Entrant:
+    runs, settled = warm_up(runner, settings)
     expected = max(float(np.median(runs[-3:])), 1.0)
     fitting = round(settings.block_seconds * 1e9 / expected)
-    return _Contender(call, len(runs), settled, min(max(fitting, 1), settings.max_runs), [], [])
+    return _Entrant(name, runner, len(runs), settled, min(max(fitting, 1), settings.max_runs), [], [])
 
 
-def _warm_up(call: Callable[[], object], settings: LatencySettings, clock: Clock) -> tuple[list[int], bool]:
+def warm_up(runner: Runner, settings: LatencySettings) -> tuple[list[int], bool]:
     """Run until steady: the durations in nanoseconds, and whether they became steady.
 
-    Steady is when the medians of the last three runs and of the three before differ by at most
-    `warmup_tolerance`, after a tenth of `block_seconds` at the least, as very short runs would agree by
-    chance before clocks have risen. It ends unsteady once `warmup_seconds` are over.
+    The last half of the runs must not drift by more than `warmup_tolerance` (`steady`). It is looked at each time that
+    their number has grown by a quarter, since who looks after each run will see by chance what he hopes for; from
+    eight runs and the length of a block on, as clocks take that long to rise. It ends once `warmup_seconds` are over,
+    and the runs that there are by then are judged in the same way.
     """
-    began = clock()
     runs: list[int] = []
     while True:
-        runs.append(_time(call, clock))
-        spent = (clock() - began) / 1e9
-        if len(runs) >= 6 and spent >= settings.block_seconds / 10:
-            last, before = float(np.median(runs[-3:])), float(np.median(runs[-6:-3]))
-            if abs(last - before) <= settings.warmup_tolerance * before:
-                return runs, True
+        left = settings.warmup_seconds * 1e9 - sum(runs)
+        fitting = left / max(float(np.median(runs[-3:])), 1.0) if runs else 1.0
+        runs += runner.run(int(max(1, min(len(runs) // 4, fitting))))
+        spent = sum(runs) / 1e9
         if len(runs) >= 3 and spent >= settings.warmup_seconds:
-            return runs, False
+            return runs, is_steady(runs, settings.warmup_tolerance)
+        lasted = spent >= settings.block_seconds or len(runs) >= settings.max_runs
+        if len(runs) >= FEWEST and lasted and is_steady(runs, settings.warmup_tolerance):
+            return runs, True
 
 
-def _speedups(field: dict[str, _Contender], baseline: str, settings: LatencySettings) -> dict[str, Estimate]:
+def _speedups(field: dict[str, _Entrant], baseline: str, settings: LatencySettings) -> dict[str, Estimate]:
     reference = field[baseline].blocks_ns
     found = {
-        name: paired_ratio(reference, contender.blocks_ns, seed=settings.seed)
-        for name, contender in field.items()
+        name: paired_ratio(reference, entrant.blocks_ns, seed=settings.seed)
+        for name, entrant in field.items()
         if name != baseline
     }
     return {baseline: Estimate(1.0, (1.0, 1.0), len(reference)), **found}
@@ -229,14 +305,14 @@ def _precise(speedups: Mapping[str, Estimate], settings: LatencySettings) -> boo
     )
 
 
-def _result(contender: _Contender, speedup: Estimate, stopped: Stopped) -> LatencyResult:
-    raw = tuple(run / 1e6 for run in contender.raw_ns)
+def _result(entrant: _Entrant, speedup: Estimate, stopped: Stopped) -> LatencyResult:
+    raw = tuple(run / 1e6 for run in entrant.raw_ns)
     return LatencyResult(
         raw=raw,
-        blocks=tuple(block / 1e6 for block in contender.blocks_ns),
-        runs_per_block=contender.runs_per_block,
-        warmups=contender.warmups,
-        settled=contender.settled,
+        blocks=tuple(block / 1e6 for block in entrant.blocks_ns),
+        runs_per_block=entrant.runs_per_block,
+        warmups=entrant.warmups,
+        settled=entrant.settled,
         percentiles=percentiles(raw),
         speedup=speedup,
         stopped=stopped,

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from visiondeploy.benchmarks.latency import LatencySettings
+from visiondeploy.benchmarks.scenarios.settings import ScenarioSettings
 from visiondeploy.types import Settings
 
 
@@ -17,3 +18,4 @@ class BenchSettings(Settings):
     pictures: Annotated[int, Field(ge=0)] = 4
     memory_timeout: Annotated[float, Field(gt=0)] = 300.0
     latency: LatencySettings = LatencySettings()
+    scenarios: ScenarioSettings = ScenarioSettings()

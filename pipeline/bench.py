@@ -19,6 +19,7 @@ from visiondeploy.benchmarks.verdicts import Tested, block_seconds, settle
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.reading import read_bytes
 from visiondeploy.pipeline import gate
+from visiondeploy.pipeline.asked import Asked, pooled
 from visiondeploy.pipeline.bases import base_contenders, open_bases
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
@@ -31,6 +32,8 @@ from visiondeploy.pipeline.stages import qat
 from visiondeploy.pipeline.stages.adopt import reported
 from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Precision, Realised
+
+NOTHING_MORE = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,21 @@ def bench(
     threads: int | None,
     out: Path | None,
     events: Events,
+    asked: Asked = NOTHING_MORE,
     *,
     bases: Sequence[Path] = (),
     gate_by: Gate | None = None,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
-    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`. Engines
-    of the builds in `bases`, of the commit before, are measured along. With `gate_by` the verdict is a suite's.
+    What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`, and
+    what else `asked` leaves open. Engines of the builds in `bases`, of the commit before, are measured along. With
+    `gate_by` the verdict is a suite's.
+
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, and where `out` holds something else than an earlier report;
     `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
-    report cannot be written.
+    report cannot be written; and what `merged` raises where an earlier run is to be added.
     """
     builds, notes = _chosen(folders)
     first = builds[0]
@@ -72,6 +78,8 @@ def bench(
     if seconds is not None:
         latency = settings.latency.model_copy(update={"seconds": seconds})
         settings = settings.model_copy(update={"latency": latency})
+    settings = asked.of(settings)
+    earlier = asked.earlier(settings, threads)
     for build in (*builds, *before):
         home = build.record.baseline.folder if build.record.baseline else "network"
         verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
@@ -92,14 +100,19 @@ def bench(
     events.end("bench", time.monotonic() - began, False, f"{len(found.rows)} rows")
     trained = first.record.spec.trained
     report = Report(
-        environment=capture(threads).model_copy(update={"gpus": found.gpus}),
+        environment=found.seen_on(capture(threads)),
         rows=(*rows, *_left_out(builds, rows), *base_rows),
-        verdict=Verdict.of([*_parity(builds), *_checks(entries, rows, trained)]),
+        verdict=Verdict.of(_parity(builds)),
         notes=(*notes, *pairing_notes([*rows, *base_rows]), *gate.notes(first.record.spec, trained)),
+        noise=found.noise,
         file=reported(first.record.spec),
     )
+    report = pooled(earlier, report)
     samples = Samples(found.samples, first.record.validation, first.record.spec.model_dump_json(), found.scores)
-    if gate_by is not None:
+    if gate_by is None:
+        checks = [*report.verdict.checks, *_checks(entries, report.rows[: len(rows)], trained)]
+        report = report.model_copy(update={"verdict": Verdict.of(checks)})
+    else:
         engines = {contender.name: contender.folder for contender, _ in entries[1:]}
         measured = Measured(report, first.record.spec, first.record.validation, samples, engines, threads)
         report = judge(measured, gate_by, events)

@@ -151,6 +151,7 @@ def _report(ledger: Ledger, measured: Measured, small: Compressed | None) -> Rep
             compressed=small is not None and small.is_other,
         ),
         notes=(*ledger.notes, *gate.notes(ledger.plan.served, ledger.trained)),
+        noise=measured.noise,
         compression=small.record.apart() if small else None,
         file=reported(ledger.plan.spec),
     )

@@ -89,5 +89,5 @@ def parity_note(meta: Mapping[str, Any]) -> str:
 
 def _small(artifact: Artifact) -> dict[str, Any]:
     """What a stage recorded, without what stands elsewhere in `build.json`."""
-    elsewhere = {"layers", "rows", "environment", "history", "shapes"}
+    elsewhere = {"layers", "rows", "environment", "noise", "history", "shapes"}
     return {name: value for name, value in artifact.meta.items() if name not in elsewhere}

@@ -29,7 +29,7 @@ from visiondeploy.pipeline.walk import Compiled, Walk
 QUICK = {"images": 8, "held_back": 1, "observer": "min-max", "equalise": False, "bias_correction": False}
 QUICK |= {"adaround": False, "mixed": False, "ranges": None}
 
-BLOCKS = LatencySettings(seconds=15, min_blocks=7, max_blocks=40, block_seconds=0.25, warmup_seconds=3)
+BLOCKS = LatencySettings(seconds=15, min_blocks=7, max_blocks=40, block_seconds=0.25, warmup_seconds=3, noise=False)
 
 TIMED_RUNS = 5
 """Runs of each layer for the table of times, in each of its rounds."""

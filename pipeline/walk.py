@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.environment import fingerprint
+from visiondeploy.benchmarks.report.measured import Noise
 from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Environment, Row
 from visiondeploy.errors import GateFailed, InputError
 from visiondeploy.models.launch import launched
@@ -58,6 +59,7 @@ class Measured:
 
     rows: tuple[Row, ...]
     environment: Environment
+    noise: Noise | None = None
 
 
 @dataclass
@@ -348,17 +350,17 @@ class Walk:
 
         made = self.ledger.run("measure", step, "measurement", make, lambda meta: f"{len(meta['rows'])} rows")
         rows = tuple(Row.model_validate(row) for row in made.meta["rows"])
-        return Measured(rows, Environment.model_validate(made.meta["environment"]))
+        return Measured(rows, Environment.model_validate(made.meta["environment"]), noise_of(made.meta))
 
     def measured(self, contenders: Sequence[measuring.Contender], spec: NetworkSpec) -> dict[str, Any]:
         """Measure now: the rows, as JSON, and the machine as it is, since what comes from the store is not of today."""
         recipe = self.plan.recipe
         split = self.plan.dataset.split(recipe.data.val)
         found = measuring.measure(contenders, spec, split, recipe.bench, recipe.threads, self.ledger.events.progress)
-        machine = self.plan.environment.model_copy(update={"gpus": found.gpus})
         return {
             "rows": [row.model_dump(mode="json") for row in found.rows],
-            "environment": machine.model_dump(mode="json"),
+            "environment": found.seen_on(self.plan.environment).model_dump(mode="json"),
+            "noise": found.noise and found.noise.model_dump(mode="json"),
         }
 
     def contender(self, engine: Compiled, network: Artifact, label: str = "") -> measuring.Contender:
@@ -375,6 +377,12 @@ class Walk:
             realised=engine.realised,
             notes=qat.notes(recipe.qat) if engine.precision is Precision.INT8 else (),
         )
+
+
+def noise_of(meta: Mapping[str, Any]) -> Noise | None:
+    """The noise of a measurement that was recorded; None where it was not measured."""
+    found = meta.get("noise")
+    return None if found is None else Noise.model_validate(found)
 
 
 def _trained_note(meta: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from visiondeploy.pipeline.plan import Plan
 from visiondeploy.pipeline.stages import measure as measuring
 from visiondeploy.pipeline.store import Artifact, Step, tool_versions
 from visiondeploy.pipeline.trial import PROFILED_RUNS, Made, Trial
-from visiondeploy.pipeline.walk import Walk
+from visiondeploy.pipeline.walk import Walk, noise_of
 from visiondeploy.types import Outcome
 
 Speed = tuple[float, tuple[float, float]]
@@ -109,6 +109,7 @@ class Weighing:
                 *((QUICKLY,) if recipe.precision.quantised else ()),
                 *gate.notes(self.plan.spec, self.ledger.trained),
             ),
+            noise=noise_of(found),
             compression=record,
         )
         places["compression"] = self._shown(report)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
+from visiondeploy.benchmarks.report import trust
 from visiondeploy.benchmarks.report.measured import Latency, Speedup
 from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, GpuLoad, Quality, Report, Row, Verdict
 from visiondeploy.types import Outcome, Status
@@ -92,6 +93,7 @@ def surprises(report: Report) -> tuple[str, ...]:
         if row.status is Status.FAILED:
             found.append(f"{row.name} failed: {row.reason}")
         found += [f"{row.name}: {said}" for said in row.surprises]
+    found += trust.warnings(report)
     return tuple(plain(line) for line in found)
 
 
@@ -100,6 +102,7 @@ def notes(report: Report) -> tuple[str, ...]:
     found = [f"{row.name} was not run: {row.reason}" for row in report.rows if row.status is Status.NOT_RUN]
     found += [f"{row.name}: {said}" for row in report.rows for said in row.notes]
     found += report.notes
+    found += trust.notes(report)
     found += [_gpu(load) for load in report.environment.gpus]
     if any(row.latency_ms is not None and row.latency_ms.p99 is None for row in report.rows):
         found.append("A dash in the place of a percentile: too few runs to support it.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from visiondeploy.benchmarks.report import cells, compression_cells
 from visiondeploy.benchmarks.report.compression import Compression, Variant
+from visiondeploy.benchmarks.report.scenario_cells import scenario_tables
 from visiondeploy.benchmarks.report.schema import Check, Report, Verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
@@ -15,7 +16,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 def to_markdown(report: Report, title: str = "Benchmark") -> str:
     """The report as Markdown text with a final newline, in the order in which the terminal shows it.
 
-    What has a heading of its own follows the verdict: the compression, and the metric by class.
+    What has a heading of its own follows the verdict: scenarios, the compression, and the metric by class.
     """
     lines = [f"# {escaped(title)}", "", escaped(cells.machine(report.environment)), ""]
     surprises = cells.surprises(report)
@@ -29,6 +30,7 @@ def to_markdown(report: Report, title: str = "Benchmark") -> str:
     lines += [f"**{cells.verdict_line(report.verdict)}**", ""]
     if report.verdict.checks:
         lines += [*checks(report.verdict), ""]
+    lines += scenarios(report)
     if report.compression is not None:
         lines += ["## Compression", "", *compression(report.compression)]
     return "\n".join([*lines, *_per_class(report)])
@@ -69,6 +71,17 @@ def _variants(found: Compression) -> list[str]:
 def table(report: Report) -> list[str]:
     """The lines of the table of engines alone."""
     return _table(cells.NAMES, cells.columns(report), report.rows, (_cell(cells.name(row)) for row in report.rows))
+
+
+def scenarios(report: Report) -> list[str]:
+    """The lines of the scenarios, each under a heading with an empty line last; none where there are none."""
+    lines: list[str] = []
+    for found in scenario_tables(report):
+        names = (_cell(cells.name(row)) for row in found.rows)
+        lines += [f"## Scenario {escaped(found.title)}", "", *_table(cells.NAMES, found.columns, found.rows, names), ""]
+        if found.notes:
+            lines += [*(f"- {escaped(line)}" for line in found.notes), ""]
+    return lines
 
 
 def checks(verdict: Verdict) -> list[str]:

@@ -26,7 +26,8 @@ class Latency(Part):
 
     `raw` holds every timed run in order, `blocks` the median of each block (blocks of equal length);
     `warmups` counts the runs that were not timed, `settled` is False where the time for them ran out before runs were
-    steady. `stopped` says why no further block was run: "precise", "budget" or "max-blocks".
+    steady. `stopped` says why no further block was run: "precise", "budget" or "max-blocks". `isolated` is whether the
+    engine had a process of its own.
     """
 
     p50: Positive | None
@@ -38,6 +39,7 @@ class Latency(Part):
     settled: bool = True
     blocks: tuple[float, ...] = ()
     stopped: str | None = None
+    isolated: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -47,6 +49,21 @@ class Latency(Part):
         if self.raw and len(self.raw) != self.n:
             raise ValueError(f"n counts the raw values, found n = {self.n} and {len(self.raw)} values")
         return self
+
+
+class Activity(Part):
+    """What else the machine did while it was measured. None where the system does not tell.
+
+    `others` is the CPU time of other processes and `stolen` what other virtual machines took, both in cores' worth;
+    `waiting` the share of the time in which some task that could run waited for a core (pressure stall information of
+    Linux, "some"); `load` the load average over a minute before and after.
+    """
+
+    seconds: NonNegativeFloat
+    others: NonNegativeFloat | None = None
+    stolen: NonNegativeFloat | None = None
+    waiting: NonNegativeFloat | None = None
+    load: tuple[float, float] | None = None
 
 
 class _Ratio(Part):
@@ -71,10 +88,11 @@ class Noise(_Ratio):
     """The baseline over itself, from blocks of the same run (A/A): what the machine does to two that are equal.
 
     The truth is 1. `spread` is the standard deviation of the logarithms of the blocks' ratios: a block of this run is
-    as far off as that.
+    as far off as that. `ratios` has the ratio of each block.
     """
 
     spread: NonNegativeFloat = 0.0
+    ratios: tuple[Positive, ...] = ()
 
 
 class Load(Part):
@@ -109,6 +127,8 @@ class Scenario(Part):
     bound_ms: Positive | None = None
     quantile: Share | None = None
     stopped: str | None = None
+    reason: Text | None = None
+    """Why nothing of it was measured, where nothing was."""
 
     @model_validator(mode="after")
     def _best_is_there(self) -> Self:

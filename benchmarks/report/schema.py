@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from visiondeploy.benchmarks.report.compression import Compression
-from visiondeploy.benchmarks.report.measured import Latency, LayerShare, Likeness, Noise, Scenario, Speedup
+from visiondeploy.benchmarks.report.measured import Activity, Latency, LayerShare, Likeness, Noise, Scenario, Speedup
 from visiondeploy.benchmarks.report.parts import Interval, OnnxFile, Part, Share, Text, first_problem, parse
 from visiondeploy.errors import InputError
 from visiondeploy.types import Agreement, Outcome, Precision, Status
@@ -70,6 +70,8 @@ class Environment(Part):
     cores_logical: int | None = None
     cores_available: int | None = None
     """Logical cores that this process may run on (its affinity mask)."""
+    affinity: tuple[int, ...] = ()
+    """Which ones; of engines that had processes of their own and were pinned, the cores of those."""
     cpu_quota: float | None = None
     """Cores' worth of time that the control group grants; None where it sets no limit."""
     isa: tuple[str, ...] = ()
@@ -77,6 +79,12 @@ class Environment(Part):
     virtual: bool | None = None
     governor: str | None = None
     turbo: bool | None = None
+    allocator: str | None = None
+    """Whose malloc it is: the C library with its version, "jemalloc", "tcmalloc", "mimalloc"."""
+    autogroup: bool | None = None
+    """Whether Linux groups tasks by session, so that niceness only counts within one (sched(7))."""
+    activity: Activity | None = None
+    """What else the machine did while the engines were measured."""
     memory_bytes: NonNegativeInt | None = None
     os: str | None = None
     kernel: str | None = None
@@ -205,6 +213,8 @@ class Row(Part):
     stored: dict[str, NonNegativeInt] = Field(default_factory=dict)
     providers: dict[str, NonNegativeInt] = Field(default_factory=dict)
     parameters: NonNegativeInt | None = None
+    digest: Text | None = None
+    """SHA-256 over the names and bytes of the engine's files: which engine it was."""
     size_bytes: NonNegativeInt | None = None
     peak_rss_bytes: NonNegativeInt | None = None
     quality: Quality | None = None

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from visiondeploy.benchmarks.report import cells, compression_cells
 from visiondeploy.benchmarks.report.compression import Compression
+from visiondeploy.benchmarks.report.scenario_cells import scenario_tables
 from visiondeploy.benchmarks.report.schema import Report, Row, Verdict
 from visiondeploy.types import Outcome, Status
 
@@ -57,6 +58,7 @@ def _print(report: Report, console: Console) -> None:
         [_style(row) for row in report.rows],
     )
     console.print()
+    _print_scenarios(report, console)
     if report.compression is not None:
         _print_compression(report.compression, console)
     for line in cells.notes(report):
@@ -85,6 +87,20 @@ def _print_checks(verdict: Verdict, console: Console) -> None:
             said += f"; {cells.plain(check.needed)}"
         mark = f"{check.status.value:<{max(map(len, Outcome))}}"
         console.print(Padding(_hanging(mark, said, _COLOURS[check.status]), (0, 0, 0, 2)))
+
+
+def _print_scenarios(report: Report, console: Console) -> None:
+    """A table for each scenario, and what was not measured of it."""
+    for found in scenario_tables(report):
+        console.print(Text(found.title, style="bold"))
+        console.print()
+        labels = {cells.NAMES: [cells.name(row) for row in found.rows]}
+        _print_table(console, found.columns, found.rows, labels, [_style(row) for row in found.rows])
+        console.print()
+        for line in found.notes:
+            console.print(_hanging("·", line, "dim"))
+        if found.notes:
+            console.print()
 
 
 def _print_compression(found: Compression, console: Console) -> None:

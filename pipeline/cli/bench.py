@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from visiondeploy.pipeline.cli.gating import deciding, gate_options, judgement, refuse_without_gate, store_reference
 from visiondeploy.pipeline.cli.options import Seconds, threads_option
+
+if TYPE_CHECKING:
+    from visiondeploy.benchmarks.scenarios.settings import Name
 
 
 @click.command("bench")
@@ -16,6 +20,26 @@ from visiondeploy.pipeline.cli.options import Seconds, threads_option
 @click.option("--images", type=click.IntRange(min=1), help="How many images quality is measured on [default: all].")
 @click.option("--seconds", type=Seconds(min=1), help="Time for the latency measurement.")
 @threads_option
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice(("single-stream", "multi-stream", "offline", "server")),
+    help="Also measure how engines do when queries come in this way (after MLPerf); may be given again.",
+)
+@click.option("--scenario-seconds", type=Seconds(min=0.1), help="Time for one scenario of one engine [default: 20].")
+@click.option(
+    "--bound-ms",
+    type=Seconds(min=0.001),
+    help="What a query's latency must not pass in --scenario server [default: thrice its median].",
+)
+@click.option("--pin", is_flag=True, help="Bind the engines' processes to as many cores as they have threads.")
+@click.option(
+    "--add",
+    type=click.Path(path_type=Path),
+    metavar="REPORT.json",
+    help="Pool this run with an earlier one of the same engines on the same machine.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Where report and pictures go.")
 @click.option(
     "--base",
@@ -35,6 +59,11 @@ def command(
     images: int | None,
     seconds: float | None,
     threads: int | None,
+    scenarios: tuple[Name, ...],
+    scenario_seconds: float | None,
+    bound_ms: float | None,
+    pin: bool,
+    add: Path | None,
     out: Path | None,
     bases: tuple[Path, ...],
     suite: str | None,
@@ -48,11 +77,12 @@ def command(
     """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
 
     Compared are accuracy, agreement, latency and memory. Without BUILD, all builds in builds/ that share the newest
-    one's network. Baseline and engines run in shuffled turns in one run, with equal threads; speed-ups are ratios with
-    a 95 % interval.
+    one's network. Baseline and engines run in shuffled turns in one run, each in a process of its own, with equal
+    threads; speed-ups are ratios with a 95 % interval.
     """
     from visiondeploy.benchmarks.report.headline import headline
     from visiondeploy.benchmarks.report.terminal import print_report
+    from visiondeploy.pipeline.asked import Asked
     from visiondeploy.pipeline.bench import bench
     from visiondeploy.pipeline.cli.building import holding, say
     from visiondeploy.pipeline.cli.display import Display
@@ -73,9 +103,10 @@ def command(
                 "summary": summary,
             }
         )
+    asked = Asked(scenarios, scenario_seconds, bound_ms, pin, add)
     with Display() as display:
         gate = None if how is None else how.gate
-        done = bench(builds, images, seconds, threads, out, display, bases=bases, gate_by=gate)
+        done = bench(builds, images, seconds, threads, out, display, asked, bases=bases, gate_by=gate)
     with holding(done.report.verdict.checks) if how is None else deciding(done.report, how):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.

@@ -54,7 +54,7 @@ def choose(
         found = measure(
             {name: partial(session.infer, feeds) for name, session in sessions.items()},
             rule,
-            settings,
+            settings.model_copy(update={"noise": False}),  # the candidates are compared, and no baseline judged
             progress=lambda done, total: report(done, total, "blocks: where pairs stand around skips, in turns"),
         )
     ratios = {name: result.as_speedup() for name, result in found.items() if name != rule}

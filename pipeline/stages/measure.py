@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from visiondeploy.benchmarks.accuracy import Compared, compare, likeness, quality
+from visiondeploy.benchmarks.activity import ActivityWatch
 from visiondeploy.benchmarks.gpus import GpuWatch
-from visiondeploy.benchmarks.latency import LatencyResult
-from visiondeploy.benchmarks.latency import measure as measure_latency
-from visiondeploy.benchmarks.memory import peak_rss
-from visiondeploy.benchmarks.report.schema import AgreementRow, GpuLoad, Row
+from visiondeploy.benchmarks.report.measured import Activity, Noise
+from visiondeploy.benchmarks.report.schema import AgreementRow, Environment, GpuLoad, Row
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.errors import EnvironmentMismatch, VisionDeployError
 from visiondeploy.models.spec import NetworkSpec
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline.backends.base import require
 from visiondeploy.pipeline.backends.table import backend_of
+from visiondeploy.pipeline.files import sha256_file
+from visiondeploy.pipeline.stages.timing import Timings, add_memory, cores_of, timed_apart, timed_here
 from visiondeploy.pipeline.surprises import surprises
-from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task, Timed
+from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task
 
 # 1: paired blocks against eager fp32
 # 2: denormals are left as they are; the machine is kept with the rows
 # 3: OpenVINO is compiled for the shapes that it is fed, and its outputs are bound
 # 4: an engine that cannot run here has its layers as they were built
-VERSION = 4
+# 5: engines have processes of their own, the baseline a second turn in each block, warm-up ends where there is no drift
+VERSION = 5
 TOOLS = ("numpy", "scipy", "pillow")
 
 
@@ -52,15 +52,23 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The rows, how the GPUs were meanwhile, and of what the metrics are: rows of statistics (n, …) by row's name.
+    """The rows, and how the machine was meanwhile: its GPUs, its noise, what else it did, the cores of the engines.
 
-    `samples` are the names of the n samples, in the order of those.
+    `scores` is what metrics are made of: rows of statistics (n, …) by row's name; `samples` are the names of the n
+    samples, in their order.
     """
 
     rows: list[Row]
     gpus: tuple[GpuLoad, ...]
+    noise: Noise | None
+    activity: Activity | None
+    cores: tuple[int, ...]
     scores: Mapping[str, Array] = field(default_factory=dict)
     samples: tuple[str, ...] = ()
+
+    def seen_on(self, machine: Environment) -> Environment:
+        """The machine as it was while these were measured."""
+        return machine.model_copy(update={"gpus": self.gpus, "activity": self.activity, "affinity": self.cores})
 
 
 def measure(
@@ -99,36 +107,29 @@ def measure(
             progress=lambda done, total: report(done, total, "images: accuracy and agreement"),
         )
         feeds = task.preprocess([split[0]])
-        with GpuWatch() as watch:
-            latency = _latency(sessions, baseline, feeds, settings, report)
-        parts = {name: dict(session.parts()) for name, session in sessions.items() if isinstance(session, Timed)}
-    memory: dict[str, int | VisionDeployError] = {}
-    for number, contender in enumerate(contenders):
-        report(number, len(contenders), f"memory of {contender.name}")
-        if contender.name in failed:
-            continue
-        try:
-            memory[contender.name] = peak_rss(
-                memory_command(contender, threads, feeds), timeout=settings.memory_timeout
-            )
-        except VisionDeployError as error:
-            # What was measured before took minutes and stands.
-            memory[contender.name] = error
+        loaded = [contender for contender in contenders if contender.name in sessions]
+        with GpuWatch() as gpus, ActivityWatch() as activity:
+            if settings.latency.isolate:
+                stack.close()
+                timings = timed_apart(loaded, feeds, settings, threads, report)
+            else:
+                timings = timed_here(sessions, loaded, feeds, settings, threads, report)
+    add_memory(timings, loaded, feeds, settings, threads, report)
     rows = [
         _failed_row(contender, failed[contender.name])
         if contender.name in failed
-        else _row(
-            contender,
-            compared,
-            baseline,
-            task,
-            latency[contender.name],
-            memory[contender.name],
-            parts.get(contender.name, {}),
-        )
+        else _row(contender, compared, baseline, task, timings, isolated=settings.latency.isolate)
         for contender in contenders
     ]
-    return Measurement(rows, watch.loads, {baseline: compared.reference, **compared.scores}, compared.names)
+    return Measurement(
+        rows,
+        gpus.loads,
+        timings.latency[baseline].noise,
+        activity.activity,
+        cores_of(settings.latency, threads),
+        {baseline: compared.reference, **compared.scores},
+        compared.names,
+    )
 
 
 def predictions(
@@ -154,39 +155,17 @@ def _load(contender: Contender, threads: int) -> Session:
     return backend.load(contender.folder, threads)
 
 
-def memory_command(contender: Contender, threads: int, feeds: Mapping[str, Array]) -> list[str]:
-    """A command that loads one engine in a process of its own and runs it on feeds of the same shapes."""
-    shapes = json.dumps({name: (str(feed.dtype), feed.shape) for name, feed in feeds.items()})
-    module = "visiondeploy.pipeline.stages.run_alone"
-    # -P: the current folder is the user's, and a json.py in it must not become ours.
-    return [sys.executable, "-P", "-m", module, contender.backend, str(contender.folder), str(threads), shapes]
-
-
-def _latency(
-    sessions: Mapping[str, Session],
-    baseline: str,
-    feeds: Mapping[str, Array],
-    settings: BenchSettings,
-    report: Callable[[int, int, str], None],
-) -> dict[str, LatencyResult]:
-    return measure_latency(
-        {name: partial(session.infer, feeds) for name, session in sessions.items()},
-        baseline,
-        settings.latency,
-        progress=lambda done, total: report(done, total, "blocks: latency, baseline and engines in turns"),
-    )
-
-
 def _row(
     contender: Contender,
     compared: Compared,
     baseline: str,
     task: Task,
-    latency: LatencyResult,
-    memory: int | VisionDeployError,
-    parts: Mapping[str, float],
+    timings: Timings,
+    *,
+    isolated: bool,
 ) -> Row:
-    is_baseline = contender.name == baseline
+    name, is_baseline = contender.name, contender.name == baseline
+    latency, memory = timings.latency.get(name), timings.memory.get(name)
     reference = compared.reference
     scores = reference if is_baseline else compared.scores[contender.name]
     measured = tuple(quality(metric, reference, scores) for metric in task.metrics)
@@ -195,7 +174,9 @@ def _row(
         model=contender.model,
         backend=contender.backend,
         precision=contender.precision,
-        status=Status.OK,
+        status=Status.OK if latency else Status.FAILED,
+        reason=None if latency else f"its latency was not measured: {timings.failed[name]}",
+        digest=_digest(contender.folder),
         realised=contender.realised.counts(),
         stored=contender.realised.stored,
         providers=dict(Counter(layer.provider for layer in contender.realised.layers)),
@@ -210,15 +191,23 @@ def _row(
         agreement=AgreementRow(pixels=1.0, exact=True, samples=len(reference), max_abs=0.0, mean_abs=0.0)
         if is_baseline
         else AgreementRow.of(compared.agreements[contender.name]),
-        latency_ms=latency.as_latency(),
-        speedup=latency.as_speedup(),
+        latency_ms=latency.as_latency().model_copy(update={"isolated": isolated}) if latency else None,
+        speedup=latency.as_speedup() if latency else None,
+        scenarios=timings.scenarios.get(name, ()),
         surprises=surprises(contender.precision, contender.realised.layers, contender.realised.stored),
-        notes=(*contender.notes, *_notes(memory, parts)),
+        notes=(*contender.notes, *_notes(memory, timings.parts.get(name, {}))),
     )
 
 
-def _notes(memory: int | VisionDeployError, parts: Mapping[str, float]) -> tuple[str, ...]:
-    said = [] if isinstance(memory, int) else [f"peak memory was not measured: {memory}"]
+def _digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of all files of an engine."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _notes(memory: int | VisionDeployError | None, parts: Mapping[str, float]) -> tuple[str, ...]:
+    said = [f"peak memory was not measured: {memory}"] if isinstance(memory, VisionDeployError) else []
     if parts:
         said.append("on the device, median: " + ", ".join(f"{name} {ms:.3g} ms" for name, ms in parts.items()))
     return tuple(said)

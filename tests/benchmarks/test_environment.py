@@ -6,7 +6,10 @@ import pytest
 
 from visiondeploy.benchmarks import environment
 from visiondeploy.benchmarks.environment import (
+    affinity,
+    allocator,
     capture,
+    cores_to_pin,
     cpu_model,
     cpu_quota,
     fingerprint,
@@ -144,3 +147,42 @@ def test_the_room_imports_no_heavy_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+class TestCores:
+    def test_affinity_is_recorded(self) -> None:
+        found = capture(1)
+        assert found.affinity == affinity() == tuple(sorted(found.affinity))
+        assert found.cores_available == len(found.affinity)
+
+    def test_physical_cores_come_first(self, monkeypatch, tmp_path) -> None:
+        for core, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+            place = tmp_path / f"cpu{core}" / "topology"
+            place.mkdir(parents=True)
+            (place / "thread_siblings_list").write_text(siblings)
+        monkeypatch.setattr(environment, "_CPUS", tmp_path)
+        monkeypatch.setattr(environment, "affinity", lambda: (0, 1, 2, 3))
+        assert cores_to_pin(2) == (0, 1)
+        assert cores_to_pin(3) == (0, 1, 2)
+        assert cores_to_pin(8) == (0, 1, 2, 3)
+
+    def test_hyperthreads_are_not_taken_for_cores(self, monkeypatch, tmp_path) -> None:
+        for core, siblings in enumerate(("0-1", "0-1", "2-3", "2-3")):
+            place = tmp_path / f"cpu{core}" / "topology"
+            place.mkdir(parents=True)
+            (place / "thread_siblings_list").write_text(siblings)
+        monkeypatch.setattr(environment, "_CPUS", tmp_path)
+        monkeypatch.setattr(environment, "affinity", lambda: (0, 1, 2, 3))
+        assert cores_to_pin(2) == (0, 2)
+
+
+class TestAllocator:
+    def test_one_that_is_preloaded(self) -> None:
+        assert allocator("7f00-7f01 r-xp 00000000 08:01 12 /usr/lib/libjemalloc.so.2\n") == "jemalloc"
+
+    def test_else_the_c_librarys(self) -> None:
+        found = allocator("7f00-7f01 r-xp 00000000 08:01 12 /usr/lib/libc.so.6\n")
+        assert found is None or not found.startswith(("je", "tc", "mi"))
+
+    def test_where_nothing_is_told(self) -> None:
+        assert allocator("") is None

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from visiondeploy.benchmarks.latency import LatencySettings, Stopped, measure
-from visiondeploy.errors import UsageError
+from visiondeploy.benchmarks.latency import LatencySettings, Stopped, measure, noise_of
+from visiondeploy.errors import ResourceError, UsageError, VisionDeployError
 
 
 class FakeTime:
@@ -85,9 +87,12 @@ class TestMeasure:
 
     def test_slow_runs_are_kept(self) -> None:
         clock = FakeTime()
-        # Six runs to warm up, one to warm again, then the first timed one is disturbed.
+        # Eight runs to warm up, one to warm again, then the first timed one is disturbed.
         found = measure(
-            {"eager": clock.contender("eager", *[20] * 7, 900, 20)}, "eager", short(seconds=0.1), clock=clock
+            {"eager": clock.contender("eager", *[20] * 9, 900, 20)},
+            "eager",
+            short(seconds=0.1, noise=False),
+            clock=clock,
         )
         assert found["eager"].raw[0] == 900
         assert max(found["eager"].blocks) == 20
@@ -112,7 +117,7 @@ class TestMeasure:
             measure(
                 {name: clock.contender(name, 200) for name in names},
                 "a",
-                short(min_blocks=10, max_blocks=10),
+                short(min_blocks=10, max_blocks=10, noise=False),
                 clock=clock,
             )
             return clock.order[-60::2]
@@ -176,6 +181,81 @@ class TestMeasure:
             assert min(result.raw) > 0
 
 
+class TestNoise:
+    def test_the_baseline_has_a_second_turn_in_each_block(self) -> None:
+        clock = FakeTime()
+        found = measure(
+            {"eager": clock.contender("eager", 30), "fast": clock.contender("fast", 10)}, "eager", short(), clock=clock
+        )
+        noise = found["eager"].noise
+        assert noise is not None
+        assert (noise.value, noise.ci95, noise.spread, noise.blocks) == (1, (1, 1), 0, 3)
+        assert len(found["eager"].raw) == 3 * found["eager"].runs_per_block
+        assert found["fast"].noise is None
+
+    def test_it_can_be_left_out(self) -> None:
+        clock = FakeTime()
+        found = measure({"eager": clock.contender("eager", 30)}, "eager", short(noise=False), clock=clock)
+        assert found["eager"].noise is None
+
+    def test_of_a_machine_that_wavers_is_wide(self) -> None:
+        clock = FakeTime()
+        wavering = clock.contender("eager", *np.random.default_rng(0).uniform(50, 150, size=500))
+        noise = measure({"eager": wavering}, "eager", short(max_blocks=10), clock=clock)["eager"].noise
+        assert noise is not None
+        assert noise.ci95[0] < 1 < noise.ci95[1]
+        assert noise.spread > 0.05
+
+    @given(st.lists(st.floats(0.5, 2), min_size=2, max_size=20))
+    def test_swapping_the_turns_gives_the_reciprocal(self, ratios: list[float]) -> None:
+        one, other = noise_of(ratios), noise_of([1 / ratio for ratio in ratios])
+        assert one.value == pytest.approx(1 / other.value)
+        assert one.spread == pytest.approx(other.spread)
+
+
+class Told:
+    """A runner that is told how often to run, and fails after so many calls."""
+
+    def __init__(self, milliseconds: float, fails_after: int = 10**9) -> None:
+        self.counts: list[int] = []
+        self._ns, self._fails_after = round(milliseconds * 1e6), fails_after
+
+    def run(self, count: int) -> list[int]:
+        self.counts.append(count)
+        if len(self.counts) > self._fails_after:
+            raise ResourceError("its process was killed.")
+        return [self._ns] * count
+
+
+class TestRunners:
+    def test_one_exchange_a_block(self) -> None:
+        """Whoever waits for a process in between would measure that."""
+        fast = Told(10)
+        found = measure({"eager": Told(30), "fast": fast}, "eager", short())["fast"]
+        assert fast.counts[-3:] == [1 + found.runs_per_block] * 3
+        assert sum(fast.counts) == len(found.raw) + found.warmups
+
+    @pytest.mark.parametrize("after", [0, 12])
+    def test_one_that_fails_is_out_and_the_others_go_on(self, after: int) -> None:
+        failed: dict[str, VisionDeployError] = {}
+        contenders = {"eager": Told(30), "dies": Told(10, after), "fast": Told(10)}
+        found = measure(contenders, "eager", short(min_blocks=9), on_failure=failed.__setitem__)
+        assert list(found) == ["eager", "fast"]
+        assert found["fast"].speedup.n == 9
+        assert str(failed["dies"]) == "its process was killed."
+
+    def test_the_baselines_failure_is_everybodys(self) -> None:
+        failed: dict[str, VisionDeployError] = {}
+        contenders = {"eager": Told(30, 12), "fast": Told(10)}
+        with pytest.raises(ResourceError, match="was killed"):
+            measure(contenders, "eager", short(min_blocks=9), on_failure=failed.__setitem__)
+        assert failed == {}
+
+    def test_without_somebody_who_takes_it_a_failure_is_raised(self) -> None:
+        with pytest.raises(ResourceError, match="was killed"):
+            measure({"eager": Told(30), "dies": Told(10, 12)}, "eager", short(min_blocks=9))
+
+
 class TestResult:
     def test_goes_into_a_report(self) -> None:
         clock = FakeTime()
@@ -200,6 +280,7 @@ class TestSettings:
             {"max_blocks": 2},
             {"second": 1},
             {"max_runs": 0},
+            {"pin": True, "isolate": False},
         ],
     )
     def test_refuses_what_cannot_be_measured_with(self, change: dict[str, float]) -> None:

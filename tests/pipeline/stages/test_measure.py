@@ -15,8 +15,9 @@ from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.errors import BackendUnavailable, InputError, ResourceError
 from visiondeploy.models.data.table import open_dataset
 from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeSession
-from visiondeploy.pipeline.stages import measure as stage
-from visiondeploy.pipeline.stages.measure import Contender, measure, memory_command, predictions
+from visiondeploy.pipeline.stages import timing
+from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
+from visiondeploy.pipeline.stages.timing import memory_command
 from visiondeploy.types import Precision, Realised, Status
 
 
@@ -105,7 +106,7 @@ def test_memory_that_cannot_be_measured_loses_nothing_else(contenders, built, sp
             raise ResourceError("'python' was killed, probably for want of memory.")
         return 7
 
-    monkeypatch.setattr(stage, "peak_rss", peak)
+    monkeypatch.setattr(timing, "peak_rss", peak)
     baseline, good = run(contenders[:2], built, split)
     assert baseline.peak_rss_bytes is None
     assert baseline.notes == ("peak memory was not measured: 'python' was killed, probably for want of memory.",)
