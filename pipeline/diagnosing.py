@@ -83,7 +83,7 @@ def _normalisation(row: str, place: Place, threads: int) -> Check | None:
         now = AgreementRow.of(parity(right, engine, task, samples))
         tried = {
             how: AgreementRow.of(parity(right, _Fed(engine, task.inputs[0], change), task, samples))
-            for how, change in _changes(spec.input)
+            for how, change in normalisations(spec.input)
         }
     best = max(tried, key=lambda how: decibels(tried[how]))
     found = decibels(tried[best])
@@ -98,7 +98,7 @@ def _normalisation(row: str, place: Place, threads: int) -> Check | None:
     )
 
 
-def _changes(spec: InputSpec) -> Iterator[tuple[str, Change]]:
+def normalisations(spec: InputSpec) -> Iterator[tuple[str, Change]]:
     """What may have gone wrong with a normalised batch N×3×H×W, and what undoes it."""
     mean, std = _by_channel(spec.mean), _by_channel(spec.std)
     for name, values in NORMALISATIONS.items():
