@@ -92,10 +92,14 @@ def _normalisation(row: str, place: Place, threads: int) -> Check | None:
     return Check(
         name=f"{row}: normalisation",
         limit="that of the network",
-        found=f"wrong: to the baseline's its outputs have {said(now)}, and {said(tried[best])} once {best}",
+        found=f"wrong: its outputs have {_true(now)} to the baseline's, and {_true(tried[best])} once {best}",
         status=Outcome.FAIL,
         origin="suite",
     )
+
+
+def _true(found: AgreementRow) -> str:
+    return said(found).replace("-", "−")
 
 
 def normalisations(spec: InputSpec) -> Iterator[tuple[str, Change]]:
@@ -184,4 +188,4 @@ def _parts(found: Comparison, after: str) -> str:
         return f"{after}: {found.conclusion}"
     at_once = found.first is found.layers[0]
     hint = "; it is the very first, so look at what goes in, its normalisation" if at_once else ""
-    return f"{after} parts at layer {found.first.name} ({said(found.first.agreement)}){hint}"
+    return f"{after} parts at layer {found.first.name} ({_true(found.first.agreement)}){hint}"
