@@ -83,7 +83,7 @@ def _normalisation(row: str, place: Place, threads: int) -> Check | None:
         now = AgreementRow.of(parity(right, engine, task, samples))
         tried = {
             how: AgreementRow.of(parity(right, _Fed(engine, task.inputs[0], change), task, samples))
-            for how, change in _changes(spec.input)
+            for how, change in normalisations(spec.input)
         }
     best = max(tried, key=lambda how: decibels(tried[how]))
     found = decibels(tried[best])
@@ -92,13 +92,17 @@ def _normalisation(row: str, place: Place, threads: int) -> Check | None:
     return Check(
         name=f"{row}: normalisation",
         limit="that of the network",
-        found=f"wrong: to the baseline's its outputs have {said(now)}, and {said(tried[best])} once {best}",
+        found=f"wrong: its outputs have {_true(now)} to the baseline's, and {_true(tried[best])} once {best}",
         status=Outcome.FAIL,
         origin="suite",
     )
 
 
-def _changes(spec: InputSpec) -> Iterator[tuple[str, Change]]:
+def _true(found: AgreementRow) -> str:
+    return said(found).replace("-", "−")
+
+
+def normalisations(spec: InputSpec) -> Iterator[tuple[str, Change]]:
     """What may have gone wrong with a normalised batch N×3×H×W, and what undoes it."""
     mean, std = _by_channel(spec.mean), _by_channel(spec.std)
     for name, values in NORMALISATIONS.items():
@@ -184,4 +188,4 @@ def _parts(found: Comparison, after: str) -> str:
         return f"{after}: {found.conclusion}"
     at_once = found.first is found.layers[0]
     hint = "; it is the very first, so look at what goes in, its normalisation" if at_once else ""
-    return f"{after} parts at layer {found.first.name} ({said(found.first.agreement)}){hint}"
+    return f"{after} parts at layer {found.first.name} ({_true(found.first.agreement)}){hint}"
