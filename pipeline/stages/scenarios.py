@@ -11,6 +11,9 @@ from visiondeploy.benchmarks.scenarios.settings import Name, ScenarioSettings
 from visiondeploy.benchmarks.scenarios.table import SCENARIOS
 from visiondeploy.types import Array, Session
 
+KNOWN: frozenset[Name] = frozenset({"single-stream"})
+"""Scenarios that the latency in blocks answers already, so that no engine is loaded for them."""
+
 
 def asked(name: Name, settings: ScenarioSettings, single: Latency) -> dict[str, Any]:
     """What `run_scenario` is told."""
