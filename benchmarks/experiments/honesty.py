@@ -213,9 +213,11 @@ def population(arguments: argparse.Namespace) -> Array:
     from safetensors.numpy import load_file
 
     tensors: dict[str, Array] = load_file(arguments.samples)
-    if "baseline" not in tensors or tensors["baseline"].ndim != 3:
-        sys.exit(f"{arguments.samples} has no tensor 'baseline' of shape (n, C, C), only: {', '.join(tensors)}.")
-    rows = tensors["baseline"]
+    names = [arguments.row] if arguments.row else [name for name in tensors if name.endswith("-pytorch")]
+    if len(names) != 1 or names[0] not in tensors or tensors[names[0]].ndim != 3:
+        sys.exit(f"{arguments.samples}: name a row of confusion matrices (n, C, C) with --row: {', '.join(tensors)}.")
+    # A last column, where there is one, counts pixels without a class.
+    rows = tensors[names[0]]
     return rows[:, :, : rows.shape[1]].astype(np.int64)
 
 
@@ -281,12 +283,12 @@ def details(results: Results) -> list[str]:
     for question in QUESTIONS:
         found = results.found[question.kind]
         if question.kind.startswith("loss-") and found:
-            losses = [one["found"] for one in found]
+            losses, half = [one["found"] for one in found], statistics.median(one["half"] for one in found)
             spread = statistics.stdev(losses) if len(losses) > 1 else 0.0
             said.append(
                 f"- {question.truth}: the population loses {found[0]['truth']:.3f} points, sets of {IMAGES} images "
-                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}; half of an interval is "
-                f"{statistics.median(one['half'] for one in found):.3f}."
+                f"{statistics.mean(losses):.3f} on average, with a standard deviation of {spread:.3f}; half of an "
+                f"interval is {half:.3f}."
             )
     return said
 
@@ -329,11 +331,12 @@ def main() -> None:
     parser.add_argument(
         "--regained", type=float, default=Spread().regained, help="pixels put right per pixel put wrong"
     )
-    parser.add_argument("--samples", type=Path, help="confusion matrices of real images: safetensors with 'baseline'")
+    parser.add_argument("--samples", type=Path, help="samples.safetensors of a bench: its images are the population")
+    parser.add_argument("--row", help="of the samples, that the loss is put on (default: the one of PyTorch)")
     parser.add_argument("--results", type=Path, default=Path("honesty.jsonl"), help="JSON lines, continued")
     parser.add_argument("-o", "--out", type=Path, default="honesty.md", help="where the table goes")
     arguments = parser.parse_args()
-    names = ("seconds", "block_seconds", "threads", "width", "size", "precision", "spread", "regained")
+    names = ("seconds", "block_seconds", "threads", "width", "size", "precision", "spread", "regained", "row")
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     settings["samples"] = arguments.samples.name if arguments.samples else None
     results = Results(arguments.results, settings)

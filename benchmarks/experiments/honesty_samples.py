@@ -4,10 +4,12 @@ A population of images is either made up after CamVid's (Brostow et al., "Semant
 Recognition Letters 30(2), 2009): eleven classes from a third of the pixels to half a percent, of which the rare ones
 are in some images only; or it is what a real network gave on real images, which are then drawn with replacement.
 
-An engine's predictions are the baseline's with pixels flipped both ways, as quantisation does: image i has a share gᵢ of
-its right pixels put into another class, and wrong ones put right, as many on average as a part of those (`Spread`).
-Both are log-normal over images and drawn apart, so that a few images lose several times as much as most, and the engine
-is better on some. The loss is what the whole population loses; how much has to be flipped for it is found by bisection.
+An engine's predictions are the baseline's with pixels flipped both ways, as quantisation does: of each image a share of
+its right pixels is put into another class, and wrong ones are put right, as many on average as a part of those
+(`Spread`). Both are log-normal over images and drawn apart, so that a few images lose several times as much as most,
+and the engine is better on some. The loss is what the whole population loses; how much has to be flipped for it is
+found by bisection. How often a loss is found depends on that spread: half of an interval is told beside the results, to
+be held against that of a real engine.
 """
 
 from __future__ import annotations

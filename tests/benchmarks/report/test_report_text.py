@@ -8,9 +8,9 @@ from rich.console import Console
 
 from visiondeploy.benchmarks.report import cells
 from visiondeploy.benchmarks.report.markdown import to_markdown
-from visiondeploy.benchmarks.report.schema import AgreementRow, Report, Verdict
+from visiondeploy.benchmarks.report.schema import AgreementRow, Check, Report, Verdict
 from visiondeploy.benchmarks.report.terminal import print_report, render
-from visiondeploy.types import Precision, Status
+from visiondeploy.types import Outcome, Precision, Status
 
 
 def printed(report: Report, width: int | None = None, **console: object) -> str:
@@ -61,6 +61,19 @@ class TestTerminal:
         flat = " ".join(text.split())
         places = [flat.index(said) for said in order]
         assert places == sorted(places)
+
+    def test_what_would_decide_stands_behind_what_is_not_decided(self) -> None:
+        check = Check(
+            name="miou",
+            limit="0.5",
+            found="0.4",
+            status=Outcome.INCONCLUSIVE,
+            needed="about 340 images in all would decide",
+        )
+        report = kit.report().model_copy(update={"verdict": Verdict.of([check])})
+        flat = " ".join(printed(report, 160).split())
+        assert "miou: found 0.4, limit 0.5; about 340 images in all would decide" in flat
+        assert "| miou | 0.5 | 0.4 | INCONCLUSIVE: about 340 images in all would decide |" in to_markdown(report)
 
     def test_a_pipe_gets_a_fixed_width_and_no_colour(self) -> None:
         stream = io.StringIO()
