@@ -75,7 +75,8 @@ def print_verdict(verdict: Verdict, stream: TextIO) -> None:
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     _print_checks(verdict, console)
-    console.print(Text(cells.verdict_line(verdict), style="dim"))
+    if verdict.status is not Outcome.PASS:
+        console.print(Text(cells.verdict_line(verdict), style="dim"))
 
 
 def _print_checks(verdict: Verdict, console: Console) -> None:

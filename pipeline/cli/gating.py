@@ -58,8 +58,8 @@ class Judgement:
 
     @property
     def allowed(self) -> bool:
-        """Whether what is INCONCLUSIVE ends with 0."""
-        return self.allow_inconclusive or self.gate.suite.allow_inconclusive
+        """Whether what is INCONCLUSIVE ends with 0: with --update what compares with a reference cannot be decided."""
+        return self.allow_inconclusive or self.update or self.gate.suite.allow_inconclusive
 
 
 def judgement(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from kit.builds import Recorder
@@ -27,6 +27,7 @@ def normalised(batch: np.ndarray, mean, std) -> np.ndarray:
 
 
 class TestNormalisations:
+    @settings(deadline=None, derandomize=True)
     @given(pixels, st.sampled_from([InputSpec(), PLAIN]))
     def test_images_as_others_normalise_them(self, batch, spec) -> None:
         changes = dict(normalisations(spec))
@@ -36,6 +37,7 @@ class TestNormalisations:
                 found = changes[f"images go in as {name}"](given_in)
                 assert np.allclose(found, normalised(batch, mean, std), atol=1e-9)
 
+    @settings(deadline=None, derandomize=True)
     @given(pixels)
     def test_a_second_one_is_undone(self, batch) -> None:
         changes = dict(normalisations(InputSpec()))
