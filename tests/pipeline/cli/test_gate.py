@@ -28,7 +28,7 @@ def room(store_root, tmp_path_factory) -> House:
     room = House(store_root, tmp_path_factory.mktemp("gate"))
     for name, text in (("holds", HOLDS), ("fails", FAILS), ("open", OPEN)):
         (room.cwd / f"{name}.toml").write_text(text)
-    room.build("backend=onnxruntime")
+    room.build("backend=onnxruntime", out=Path("builds/toy-fp32"))
     done = room.deploy("bench", "builds/toy-fp32", "--gate", "holds.toml", "-o", "builds/bench-toy")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("PASS: ")
