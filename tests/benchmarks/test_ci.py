@@ -121,7 +121,7 @@ def run(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess
         env=environment,
         text=True,
         capture_output=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
 
@@ -136,6 +136,7 @@ def check_results(root: Path, summary: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestInAShell:
     """Each commit builds with its own code; only the installation from a registry is left out."""
 
