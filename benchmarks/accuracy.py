@@ -24,7 +24,8 @@ class Compared:
 
     `reference` holds the reference's rows of statistics, (n, …), `scores` those of each candidate by name;
     `agreements` says how far a candidate's outputs are from the reference's, `nonfinite` how many elements
-    of them were NaN or infinite; `likeness` has what else is said of how alike they are, (n,) by measure.
+    of them were NaN or infinite; `likeness` has what else is said of how alike they are, (n,) by measure;
+    `names` are those of the n samples.
     """
 
     reference: Array
@@ -32,6 +33,7 @@ class Compared:
     agreements: dict[str, Agreement]
     nonfinite: dict[str, int]
     likeness: dict[str, dict[str, Array]]
+    names: tuple[str, ...] = ()
 
 
 def chosen(length: int, limit: int | None) -> tuple[int, ...]:
@@ -97,9 +99,11 @@ def compare(
     """
     meters = {name: AgreementMeter() for name in candidates}
     reference_rows: list[Array] = []
+    names: list[str] = []
     rows: dict[str, list[Array]] = {name: [] for name in candidates}
     alike: dict[str, dict[str, list[Array]]] = {name: {} for name in candidates}
     for sample in _samples(split, limit, progress):
+        names.append(sample.name)
         feeds = task.preprocess([sample])
         expected = reference.infer(feeds)
         labels = task.labels(expected)
@@ -124,6 +128,7 @@ def compare(
             name: {measure: np.concatenate(values) for measure, values in found.items()}
             for name, found in alike.items()
         },
+        names=tuple(names),
     )
 
 

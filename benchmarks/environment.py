@@ -140,6 +140,20 @@ def fingerprint(environment: Environment) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def differences(before: Environment, after: Environment) -> tuple[str, ...]:
+    """In what two environments differ that have two fingerprints: "cpu A, not B"."""
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in _STABLE)
+    return tuple(f"{name} {_shown(one)}, not {_shown(other)}" for name, one, other in pairs if one != other)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={each}" for name, each in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
 def has_vnni(isa: Collection[str] | None = None) -> bool:
     """Whether the processor multiplies 8-bit integers and sums into 32 bits in one instruction.
 

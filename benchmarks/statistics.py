@@ -134,6 +134,11 @@ def _expanded_percentile(resampled: Array, n: int, confidence: float, strata: in
     return float(low), float(high)
 
 
+def interval_of(resampled: Array, n: int) -> Interval:
+    """The 95 % interval of an estimate from n pairs or blocks, of which (resamples,) are bootstrap values."""
+    return _expanded_percentile(resampled, n, 0.95)
+
+
 def paired_bootstrap(
     value: Callable[[Array], float],
     baseline: Array,

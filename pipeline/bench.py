@@ -8,22 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visiondeploy.benchmarks.environment import capture
-from visiondeploy.benchmarks.report.html.pictures import album
-from visiondeploy.benchmarks.report.markdown import to_markdown
-from visiondeploy.benchmarks.report.pictures import Legend, contact_sheet, save_png
+from visiondeploy.benchmarks.judging import pairing_notes
 from visiondeploy.benchmarks.report.schema import Check, Report, Row, Verdict
+from visiondeploy.benchmarks.samples import Samples
 from visiondeploy.benchmarks.settings import BenchSettings
 from visiondeploy.benchmarks.verdicts import Tested, block_seconds, settle
 from visiondeploy.errors import InputError, UsageError
-from visiondeploy.models.reading import read_bytes
 from visiondeploy.models.tasks.table import task_of
 from visiondeploy.pipeline import gate
 from visiondeploy.pipeline.asked import Asked, pooled
+from visiondeploy.pipeline.bases import base_contenders, open_bases
+from visiondeploy.pipeline.bench_files import check_reports, write_reports
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.files import is_temporary, resource_error, write_atomic
-from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT, BuildRecord, Engine, check_place, verify
+from visiondeploy.pipeline.folder import BUILD, BuildRecord, Engine, check_place, verify
+from visiondeploy.pipeline.gating import Gate, Measured, judge
 from visiondeploy.pipeline.opening import OpenBuild, dataset_of, open_build
-from visiondeploy.pipeline.pages import PAGE, PICTURES, write_page
 from visiondeploy.pipeline.plan import file_name
 from visiondeploy.pipeline.profiling import with_profiles
 from visiondeploy.pipeline.recipe import row_name
@@ -32,7 +31,6 @@ from visiondeploy.pipeline.stages.adopt import reported
 from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.types import Dataset, Image, Precision, Realised
 
-REPORT = "report.json"
 NOTHING_MORE = Asked()
 
 
@@ -56,11 +54,16 @@ def bench(
     events: Events,
     asked: Asked = NOTHING_MORE,
     command: str | None = None,
+    *,
+    bases: Sequence[Path] = (),
+    gate_by: Gate | None = None,
 ) -> Benched:
     """Measure the engines of the builds in `folders`, or of all in `builds/` that share the newest one's network.
 
     What is None is taken from the first build's recipe: `images` for quality, `seconds` for latency, `threads`, and
-    what else `asked` leaves open; `command` is what the page says that it was made by.
+    what else `asked` leaves open; `command` is what the page says that it was made by. Engines of the builds in
+    `bases`, of the commit before, are measured along. With `gate_by` the verdict is a suite's.
+
     Every file is checked against its digest before a runtime sees it. Raises `UsageError` where the builds are
     not of one network and one data set, and where `out` holds something else than an earlier report;
     `InputError` where there is no build, `IntegrityError` where a file was changed, `ResourceError` where the
@@ -68,76 +71,64 @@ def bench(
     """
     builds, notes = _chosen(folders)
     first = builds[0]
+    before = open_bases(bases, first)
     recipe = first.recipe
-    settings, threads = recipe.bench, threads or recipe.threads
-    if images is not None:
-        settings = settings.model_copy(update={"images": images})
-    if seconds is not None:
-        latency = settings.latency.model_copy(update={"seconds": seconds})
-        settings = settings.model_copy(update={"latency": latency})
-    settings = asked.of(settings)
+    settings, threads = asked.of(_settings(recipe.bench, images, seconds)), threads or recipe.threads
     earlier = asked.earlier(settings, threads)
-    for build in builds:
+    for build in (*builds, *before):
         home = build.record.baseline.folder if build.record.baseline else "network"
         verify(build.folder, build.record, ("network/", f"{home}/", "engines/"))
     dataset = dataset_of(first)
     split = dataset.split(recipe.data.val)
     entries = _entries(builds)
-    contenders = [contender for contender, _ in entries]
+    named_bases = base_contenders(before, {contender.name for contender, _ in entries}, _contender)
+    contenders = [*(contender for contender, _ in entries), *named_bases]
     folder = out or first.folder.parent / f"bench-{recipe.name}-{file_name(dataset.name)}"
     check_place(folder)
-    _check_reports(folder)
+    check_reports(folder)
 
     events.start("bench")
     began = time.monotonic()
     found = measure(contenders, first.record.spec, split, settings, threads, events.progress)
-    rows = found.rows
+    rows = found.rows[: len(entries)]
+    base_rows = [row.model_copy(update={"base": True}) for row in found.rows[len(entries) :]]
     if asked.profile:
         feeds = task_of(first.record.spec).preprocess([split[0]])
         rows = with_profiles(entries, rows, feeds, threads, events.progress)
-    events.end("bench", time.monotonic() - began, False, f"{len(rows)} rows")
+    events.end("bench", time.monotonic() - began, False, f"{len(found.rows)} rows")
     trained = first.record.spec.trained
     report = Report(
         environment=found.seen_on(capture(threads)),
-        rows=(*rows, *_left_out(builds, rows)),
-        verdict=Verdict.of(()),
-        notes=(*notes, *gate.notes(first.record.spec, trained)),
+        rows=(*rows, *_left_out(builds, rows), *base_rows),
+        verdict=Verdict.of(_parity(builds)),
+        notes=(*notes, *pairing_notes([*rows, *base_rows]), *gate.notes(first.record.spec, trained)),
         noise=found.noise,
         file=reported(first.record.spec),
     )
     report = pooled(earlier, report)
-    verdict = Verdict.of([*_parity(builds), *_checks(entries, report.rows[: len(rows)], trained)])
-    report = report.model_copy(update={"verdict": verdict})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise resource_error(error, folder, "choose another folder with -o") from error
-    write_atomic(folder / REPORT, report.to_json())
-    write_atomic(folder / "report.md", to_markdown(report))
+    samples = Samples(found.samples, first.record.validation, first.record.spec.model_dump_json(), found.scores)
+    if gate_by is None:
+        checks = [*report.verdict.checks, *_checks(entries, report.rows[: len(rows)], trained)]
+        report = report.model_copy(update={"verdict": Verdict.of(checks)})
+    else:
+        engines = {contender.name: contender.folder for contender, _ in entries[1:]}
+        measured = Measured(report, first.record.spec, first.record.validation, samples, engines, threads)
+        report = judge(measured, gate_by, events)
     legend = list(zip(dataset.classes, dataset.palette, strict=True))
-    shown = _shown(contenders, first, dataset, settings, threads)
-    pictures = album(shown, legend)
-    write_atomic(folder / PICTURES, pictures.model_dump_json() + "\n")
-    write_page(folder / PAGE, report, f"{recipe.name} on {dataset.name}", pictures, command, plots=True)
-    return Benched(report, folder, _sheet(shown, legend, folder), first.record.validation)
+    shown = _shown(contenders[: len(entries)], first, dataset, settings, threads)
+    title = f"{recipe.name} on {dataset.name}"
+    sheet = write_reports(folder, report, samples, shown, legend, title, command)
+    return Benched(report, folder, sheet, first.record.validation)
 
 
-def _check_reports(folder: Path) -> None:
-    """Raise `UsageError` for a folder that holds files, but no report of ours: nobody else's is overwritten."""
-    path = folder / REPORT
-    try:
-        if not folder.exists():
-            return
-        # A run that was killed before its report leaves that report's temporary file.
-        others = sorted(entry for entry in folder.iterdir() if not is_temporary(entry))
-        if others and path not in others:
-            raise UsageError(f"{folder} holds {others[0].name} and no {REPORT}: choose an empty or new folder with -o.")
-        if others:
-            Report.from_json(read_bytes(path, LARGEST_REPORT), str(path))
-    except InputError as error:
-        raise UsageError(f"{str(error).rstrip('.')}; it is not overwritten: choose another folder with -o.") from None
-    except OSError as error:
-        raise resource_error(error, path, "choose another folder with -o") from error
+def _settings(settings: BenchSettings, images: int | None, seconds: float | None) -> BenchSettings:
+    """A recipe's settings with what the call names."""
+    if images is not None:
+        settings = settings.model_copy(update={"images": images})
+    if seconds is not None:
+        latency = settings.latency.model_copy(update={"seconds": seconds})
+        settings = settings.model_copy(update={"latency": latency})
+    return settings
 
 
 def _chosen(folders: Sequence[Path]) -> tuple[list[OpenBuild], list[str]]:
@@ -198,7 +189,9 @@ def _parity(builds: Sequence[OpenBuild]) -> list[Check]:
     """What each build found of its stages; with several builds a check names its own."""
     several = len(builds) > 1
     return [
-        check.model_copy(update={"name": f"{build.folder.name}: {check.name}"}) if several else check
+        check.model_copy(
+            update={"origin": "build", "name": f"{build.folder.name}: {check.name}" if several else check.name}
+        )
         for build in builds
         for check in build.record.parity
     ]
@@ -267,12 +260,3 @@ def _shown(
         return []
     samples = [split[round((number + 0.5) * len(split) / count - 0.5)] for number in range(count)]
     return predictions(contenders, build.record.spec, samples, threads)
-
-
-def _sheet(shown: list[list[tuple[str, Image]]], legend: Legend, folder: Path) -> Path | None:
-    """The same as one picture in a file, where there is any."""
-    if not shown:
-        return None
-    path = folder / "predictions.png"
-    save_png(path, contact_sheet(shown, legend=legend))
-    return path

@@ -98,7 +98,7 @@ class Comparison(_Part):
     @property
     def worst(self) -> Difference | None:
         """The tensor with the lowest SQNR, the first of equals; None where there are no tensors."""
-        return min(self.layers, key=lambda layer: _decibels(layer.agreement), default=None)
+        return min(self.layers, key=lambda layer: decibels(layer.agreement), default=None)
 
     @property
     def diverges(self) -> bool:
@@ -143,7 +143,8 @@ def said(found: AgreementRow) -> str:
     return "zero in the reference alone" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
 
 
-def _decibels(found: AgreementRow) -> float:
+def decibels(found: AgreementRow) -> float:
+    """An SQNR that can be ordered: infinite where there is no error, and below all where it is no number."""
     if found.sqnr_db is not None:
         return found.sqnr_db
     return math.inf if found.exact else -math.inf

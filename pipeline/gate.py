@@ -169,7 +169,7 @@ def verdict(
     parity: Iterable[Check], rows: Sequence[Row], limits: LimitSettings, trained: bool, *, compressed: bool = False
 ) -> Verdict:
     """All checks of a build, decided together, and what they add up to. `rows[0]` is the baseline."""
-    found: list[Check | Tested] = list(parity)
+    found: list[Check | Tested] = [check.model_copy(update={"origin": "build"}) for check in parity]
     seconds = block_seconds(rows)
     for row in rows[1:]:
         found += row_limits(row, limits, trained, compressed=compressed, seconds=seconds)

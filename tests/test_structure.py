@@ -165,12 +165,14 @@ class TestWheel:
 
     def test_so_is_what_is_read_at_run_time(self, names) -> None:
         recipes = {f"visiondeploy/pipeline/recipes/{path.name}" for path in (ROOT / "pipeline" / "recipes").iterdir()}
+        suites = {f"visiondeploy/benchmarks/suites/{path.name}" for path in (ROOT / "benchmarks" / "suites").iterdir()}
         assert recipes
+        assert suites
         page = ROOT / "benchmarks" / "report" / "html"
         files = (path for path in page.rglob("*") if path.suffix in {".css", ".js", ".html"})
         parts = {f"visiondeploy/{path.relative_to(ROOT)}" for path in files}
         assert len(parts) > 4
-        assert {"visiondeploy/py.typed", *recipes, *parts} <= set(names)
+        assert {"visiondeploy/py.typed", *recipes, *suites, *parts} <= set(names)
 
     def test_no_tests_and_no_caches_are(self, names) -> None:
         assert not [name for name in names if "test" in name or "__pycache__" in name]

@@ -229,6 +229,8 @@ class Row(Part):
     """Its layers in the order of execution, where the runtime's profiler was asked."""
     surprises: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    base: bool = False
+    """Whether it is an engine of the base commit, that engines of the candidate are compared with in this run."""
 
     @model_validator(mode="after")
     def _status_fits(self) -> Self:
@@ -262,7 +264,8 @@ class Check(Part):
     """One limit and what was found, both as they are to be read.
 
     `p_value` is that of the test that it is held, where one was made, already corrected where several were; `needed`
-    says what would decide an INCONCLUSIVE one ("about 340 images").
+    says what would decide an INCONCLUSIVE one ("about 340 images"). `origin` is what set the limit: "build" for the
+    parity of its stages, "suite" for a suite's; None for the recipe.
     """
 
     name: Text
@@ -271,6 +274,7 @@ class Check(Part):
     status: Outcome
     p_value: Share | None = None
     needed: Text | None = None
+    origin: Literal["build", "suite"] | None = None
 
 
 _SEVERITY = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}

@@ -14,7 +14,7 @@ from rich.text import Text
 from visiondeploy.benchmarks.report import cells, compression_cells, profile_cells
 from visiondeploy.benchmarks.report.compression import Compression
 from visiondeploy.benchmarks.report.scenario_cells import scenario_tables
-from visiondeploy.benchmarks.report.schema import Report, Row
+from visiondeploy.benchmarks.report.schema import Report, Row, Verdict
 from visiondeploy.types import Outcome, Status
 
 # What a pipe or a file gets, which has no width of its own.
@@ -67,9 +67,23 @@ def _print(report: Report, console: Console) -> None:
     console.print()
     status = report.verdict.status
     console.print(Text(cells.verdict_line(report.verdict), style=f"bold {_COLOURS[status]}"))
-    for check in report.verdict.by_severity():
+    _print_checks(report.verdict, console)
+
+
+def print_verdict(verdict: Verdict, stream: TextIO) -> None:
+    """Print the checks that did not pass on a stream; those that did are counted."""
+    console = Console(file=stream)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    _print_checks(verdict, console)
+    if verdict.status is not Outcome.PASS:
+        console.print(Text(cells.verdict_line(verdict), style="dim"))
+
+
+def _print_checks(verdict: Verdict, console: Console) -> None:
+    for check in verdict.by_severity():
         if check.status is Outcome.PASS:
-            continue  # counted in the line above; each is in the report
+            continue  # counted in the line of the verdict; each is in the report
         said = f"{cells.plain(check.name)}: found {cells.plain(check.found)}, limit {cells.plain(check.limit)}"
         if check.needed:
             said += f"; {cells.plain(check.needed)}"

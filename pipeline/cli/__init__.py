@@ -23,6 +23,7 @@ PACKAGE = "visiondeploy.pipeline.cli"
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("build", "command", "Train or load, export, convert, compile and measure a network."),
     "bench": ("bench", "command", "Compare built engines with PyTorch: accuracy, latency, memory."),
+    "gate": ("gate", "command", "Judge a report by a suite's limits; for CI: exit code, JUnit, summary."),
     "history": ("history", "command", "Show a metric over commits, from the reports that `bench --save` kept."),
     "train": ("stages", "train", "Only train: the first stage of `build`."),
     "compress": ("compress", "command", "Make a network smaller: prune channels, separate convolutions, distil."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visiondeploy.pipeline.cli.gating import deciding, gate_options, judgement, refuse_without_gate, store_reference
 from visiondeploy.pipeline.cli.history import DEFAULT_FOLDER
 from visiondeploy.pipeline.cli.options import Seconds, threads_option
 
@@ -50,6 +51,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where histories are kept.",
 )
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="BUILD",
+    help="A build of the commit before, measured in the same run and compared in pairs; may be given again.",
+)
+@click.option(
+    "--gate", "suite", metavar="NAME|FILE", help="Judge by the limits of a suite: demo, camvid, style, a file."
+)
+@gate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(
     builds: tuple[Path, ...],
@@ -65,6 +78,13 @@ def command(
     profile: bool,
     save: str | None,
     history: Path,
+    bases: tuple[Path, ...],
+    suite: str | None,
+    reference: Path | None,
+    update: bool,
+    allow_inconclusive: bool,
+    junit: Path | None,
+    summary: Path | None,
     as_json: bool,
 ) -> None:
     """Compare the engines of BUILDs with PyTorch, or with the ONNX file that they are of.
@@ -74,24 +94,44 @@ def command(
     threads; speed-ups are ratios with a 95 % interval.
     """
     from visiondeploy.benchmarks.history import check_name
+    from visiondeploy.benchmarks.report.headline import headline
     from visiondeploy.benchmarks.report.terminal import print_report
     from visiondeploy.pipeline.asked import Asked
     from visiondeploy.pipeline.bench import bench
     from visiondeploy.pipeline.cli.building import called, holding, say
     from visiondeploy.pipeline.cli.display import Display
+    from visiondeploy.pipeline.gating import open_report
     from visiondeploy.pipeline.keeping import keep
 
     if save is not None:
         check_name(save)
+    how = None
+    if suite is not None:
+        how = judgement(suite, reference, update, allow_inconclusive, junit, summary)
+        wanted = how.gate.suite.measure
+        images, seconds, threads = images or wanted.images, seconds or wanted.seconds, threads or wanted.threads
+    else:
+        refuse_without_gate(
+            {
+                "reference": reference,
+                "update": update,
+                "allow_inconclusive": allow_inconclusive,
+                "junit": junit,
+                "summary": summary,
+            }
+        )
     asked = Asked(scenarios, scenario_seconds, bound_ms, pin, add, profile)
     with Display() as display:
-        done = bench(builds, images, seconds, threads, out, display, asked, called())
+        gate = None if how is None else how.gate
+        done = bench(builds, images, seconds, threads, out, display, asked, called(), bases=bases, gate_by=gate)
     kept = keep(done.report, save, done.validation, history) if save is not None else None
-    with holding(done.report.verdict.checks):
+    with holding(done.report.verdict.checks) if how is None else deciding(done.report, how):
         if as_json:
             # As bytes: JSON is UTF-8, whatever the terminal is.
             click.echo(done.report.to_json().encode(), nl=False)
-        else:
+        elif str(summary) != "-":
+            if how is not None:
+                click.echo(headline(done.report.verdict))
             print_report(done.report, sys.stdout)
         say("")
         say(f"report   {done.folder / 'report.json'}")
@@ -101,3 +141,5 @@ def command(
             say(f"pictures {done.pictures}")
         if kept is not None:
             say(f"history  {kept}")
+        if how is not None:
+            store_reference(open_report(done.folder), done.report, how)

@@ -23,9 +23,9 @@ def command(report: Path, out: Path | None, plots: bool) -> None:
     from visiondeploy.benchmarks.report.schema import Report
     from visiondeploy.errors import InputError, UsageError
     from visiondeploy.models.reading import read_bytes
-    from visiondeploy.pipeline.bench import REPORT
     from visiondeploy.pipeline.cli.building import say
     from visiondeploy.pipeline.folder import BUILD, LARGEST_REPORT
+    from visiondeploy.pipeline.gating import REPORT
     from visiondeploy.pipeline.pages import PAGE, PICTURES, write_page
 
     path = report

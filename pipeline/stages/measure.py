@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from visiondeploy.pipeline.backends.table import backend_of
 from visiondeploy.pipeline.files import sha256_file
 from visiondeploy.pipeline.stages.timing import Timings, add_memory, cores_of, timed_apart, timed_here
 from visiondeploy.pipeline.surprises import surprises
-from visiondeploy.types import Precision, Realised, Sample, Session, Split, Status, Task
+from visiondeploy.types import Array, Precision, Realised, Sample, Session, Split, Status, Task
 
 # 1: paired blocks against eager fp32
 # 2: denormals are left as they are; the machine is kept with the rows
@@ -52,13 +52,19 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The rows, and how the machine was meanwhile: its GPUs, its noise, what else it did, the cores of the engines."""
+    """The rows, and how the machine was meanwhile: its GPUs, its noise, what else it did, the cores of the engines.
+
+    `scores` is what metrics are made of: rows of statistics (n, …) by row's name; `samples` are the names of the n
+    samples, in their order.
+    """
 
     rows: list[Row]
     gpus: tuple[GpuLoad, ...]
     noise: Noise | None
     activity: Activity | None
     cores: tuple[int, ...]
+    scores: Mapping[str, Array] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
 
     def seen_on(self, machine: Environment) -> Environment:
         """The machine as it was while these were measured."""
@@ -116,7 +122,13 @@ def measure(
         for contender in contenders
     ]
     return Measurement(
-        rows, gpus.loads, timings.latency[baseline].noise, activity.activity, cores_of(settings.latency, threads)
+        rows,
+        gpus.loads,
+        timings.latency[baseline].noise,
+        activity.activity,
+        cores_of(settings.latency, threads),
+        {baseline: compared.reference, **compared.scores},
+        compared.names,
     )
 
 

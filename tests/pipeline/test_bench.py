@@ -24,7 +24,7 @@ def run(room: House, *folders: Path, events: Recorder | None = None, **given) ->
     given = {"images": None, "seconds": None, "threads": None, "out": None} | given
     with contextlib.chdir(room.cwd):
         done = bench(folders, events=events or Recorder(), **given)
-    return Benched(done.report, room.cwd / done.folder, done.pictures and room.cwd / done.pictures)
+    return Benched(done.report, room.cwd / done.folder, done.pictures and room.cwd / done.pictures, done.validation)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ class TestAllBuilds:
         assert done.folder == room.cwd / "builds" / "bench-toy-synthetic"
         plots = {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
         files = {"report.json", "report.md", "report.html", "pictures.json", "predictions.png"}
+        files |= {"samples.safetensors"}
         assert {*contents(done.folder)} == files | plots
         assert Report.from_json((done.folder / "report.json").read_text(encoding="utf-8")) == done.report
         markdown = (done.folder / "report.md").read_text(encoding="utf-8")
