@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from visiondeploy.benchmarks.report.measured import Latency, LayerShare, Likeness, Load, Noise, Scenario, Speedup
+from visiondeploy.benchmarks.report.measured import (
+    Latency,
+    LayerShare,
+    LayerTiming,
+    Likeness,
+    Load,
+    Noise,
+    Scenario,
+    Speedup,
+    shares,
+)
 from visiondeploy.benchmarks.report.schema import (
     AgreementRow,
     Check,
@@ -116,7 +126,7 @@ def profile(p50: float, precision: Precision) -> tuple[LayerShare, ...]:
     layers += [(f"reorder.{n}", "Reorder", "fp32", float(rng.gamma(1, 0.3))) for n in range(3)]
     layers.append(("head", "Convolution", precision.value, 0.4))
     total = sum(ms for *_, ms in layers)
-    return LayerShare.of([(name, kind, compute, ms / total * p50) for name, kind, compute, ms in layers])
+    return shares([LayerTiming(name, kind, compute, ms / total * p50) for name, kind, compute, ms in layers])
 
 
 def engines() -> Report:

@@ -21,7 +21,7 @@ LIGHT: Palette = {
     "bad": "#b8480a",
     "own": "#4b545e",
     "one": "#0069a8",
-    "two": "#b8520b",
+    "two": "#b04e0a",
     "three": "#007a5a",
     "four": "#a1478a",
     "five": "#8a6700",
