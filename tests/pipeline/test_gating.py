@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kit.broken import normalised_twice, rewrite, scale_off
 from kit.builds import House, Recorder
 
+from visiondeploy.benchmarks.experiments.broken import normalised_twice, rewrite, scale_off
 from visiondeploy.benchmarks.report.headline import headline
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.errors import InputError, IntegrityError, UsageError
