@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,18 +28,42 @@ class Features(Protocol):
         ...
 
 
+class _Gram(torch.autograd.Function):
+    """X·Xᵀ of N×C×P, or Xᵀ·X of N×P×C where channels are last, times a scale: N×C×C.
+
+    The gradient of X is (D + Dᵀ)·X: one product, where autograd would make two and add them, each as large as the
+    features. It can be differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, scale: float, last: bool) -> Tensor:
+        """The matrices."""
+        ctx.save_for_backward(flat)
+        ctx.scale, ctx.last = scale, last
+        turned = flat.transpose(1, 2)
+        found: Tensor = (turned @ flat if last else flat @ turned) * scale
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the features."""
+        (flat,) = ctx.saved_tensors
+        both = (gradients[0] + gradients[0].transpose(1, 2)) * ctx.scale
+        return (flat @ both if ctx.last else both @ flat), None, None
+
+
 def gram(features: Tensor) -> Tensor:
     """The Gram matrices N×C×C of features N×C×H×W: G = F·Fᵀ / (C·H·W), F being C×H·W.
 
     Johnson, Alahi and Fei-Fei 2016, arXiv:1603.08155, section 3.2: divided by the number of positions it is a mean over
     them, so that pictures of different sizes can be compared. Computed in float32, in which the sums of half precision
-    do not overflow.
+    do not overflow, and in the layout that the features have: a copy of them takes as long as the product.
     """
     channels, height, width = features.shape[1:]
-    flat = features.float().flatten(2)
-    # Before the product: the square of a large feature stays in range.
-    flat = flat / (channels * height * width) ** 0.5
-    matrices: Tensor = flat @ flat.transpose(1, 2)
+    last = features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous()
+    flat = features.permute(0, 2, 3, 1).flatten(1, 2) if last else features.flatten(2)
+    with torch.autocast(features.device.type, enabled=False):
+        matrices: Tensor = _Gram.apply(flat.float(), 1 / (channels * height * width), last)
     return matrices
 
 

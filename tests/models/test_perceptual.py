@@ -150,3 +150,28 @@ class TestTotalVariation:
     @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
     def test_of_a_single_row_or_column_is_a_number(self, shape) -> None:
         assert torch.isfinite(total_variation(noise(0, 1, 3, *shape))).all()
+
+
+class TestGradientOfGramMatrices:
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_is_that_of_the_plain_product(self, layout) -> None:
+        features = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+        weight = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1))
+        one, other = (features.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
+        flat = other.flatten(2)
+        (gram(one) * weight).sum().backward()
+        (flat @ flat.transpose(1, 2) / (3 * 4 * 5) * weight).sum().backward()
+        torch.testing.assert_close(one.grad, other.grad)
+
+    def test_has_a_gradient_of_its_own(self) -> None:
+        features = torch.randn(1, 2, 2, 3, dtype=torch.float32, requires_grad=True)
+        (first,) = torch.autograd.grad(gram(features).square().sum(), features, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), features)
+        assert second.abs().sum() > 0
+
+    def test_in_half_precision_is_computed_in_single(self) -> None:
+        features = torch.full((1, 2, 64, 64), 300.0)
+        with torch.autocast("cpu", dtype=torch.float16):
+            found = gram(features.half())
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, torch.full((1, 2, 2), 300.0**2 / 2))
