@@ -243,9 +243,10 @@ def main() -> None:
     pairs = list(zip(photographs[: arguments.pairs], itertools.cycle(paintings), strict=False))
     judged = standing_in(student, teacher, pairs, arguments.steps)
     here = capture(arguments.threads)
+    faster = f"× {arguments.timed[0]} (95 %)"
     text = f"""# Feature networks
 
-| network | parameters | forward, ms | × {arguments.timed[0]} (95 %) | and backward, ms | × {arguments.timed[0]} (95 %) | peak, MB |
+| network | parameters | forward, ms | {faster} | and backward, ms | {faster} | peak, MB |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {chr(10).join(timed)}
 
