@@ -15,6 +15,7 @@ from kit.rounding import NAMES, trained_like
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from visiondeploy.benchmarks.environment import has_vnni
 from visiondeploy.calibration.observe import observe
 from visiondeploy.calibration.observers import AFFINE_UINT8, SYMMETRIC_INT8, min_max
 from visiondeploy.calibration.observers import Range as Span
@@ -63,6 +64,8 @@ class TestAgainstTheGraph:
     @pytest.mark.parametrize(("name", "bits"), [("unet", 8), ("separable unet", 7), ("branches", 8)])
     def test_it_computes_what_the_graph_does(self, name, bits, observed) -> None:
         """Much nearer to it than either is to the float network: here and there a value is rounded the other way."""
+        if bits == 8 and not has_vnni():
+            pytest.skip("this CPU has no VNNI: runtimes saturate where two products of 8 bits are added")
         module, image = trained_like(name), images(1)
         fp32 = to_onnx(module, Segmentation(spec_of("unet")), ExportSettings())
         feeds = [{"image": image.numpy()}]

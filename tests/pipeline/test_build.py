@@ -30,6 +30,7 @@ from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import UNTRAINED
+from visiondeploy.pipeline.pages import PAGE
 from visiondeploy.types import Outcome, Precision, Status
 
 CPU = ("cpu", "cpu-onnxruntime")
@@ -109,7 +110,7 @@ class TestWhatComesOut:
         assert Report.from_json(text) == built.report
         assert json.loads(text)["build"]["recipe"]["precision"] == precision
         verify(built.folder, built.record)
-        assert {*contents(built.folder)} == {*built.record.files, BUILD}
+        assert {*contents(built.folder)} == {*built.record.files, BUILD, PAGE}
 
     @pytest.mark.parametrize(("precision", "backend"), MEASURED)
     def test_the_engine_of_a_build_is_its_fastest(self, house, precision, backend) -> None:

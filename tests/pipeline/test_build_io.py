@@ -20,6 +20,7 @@ from visiondeploy.pipeline.engine import EngineSettings
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.folder import BUILD, read_build, verify
 from visiondeploy.pipeline.gate import END_TO_END
+from visiondeploy.pipeline.pages import PAGE
 from visiondeploy.types import Ending, Outcome, Precision, Status
 
 RAW = "export.io=uint8"
@@ -84,7 +85,7 @@ class TestWhatComesOut:
         assert {path.name for path in (built.folder / "engines").iterdir()} == {"openvino", "onnxruntime", "pytorch"}
         assert read_build(built.folder) == (built.record, built.report)
         verify(built.folder, built.record)
-        assert {*contents(built.folder)} == {*built.record.files, BUILD}
+        assert {*contents(built.folder)} == {*built.record.files, BUILD, PAGE}
 
     def test_parity_is_checked_after_each_stage(self, room, given, precision) -> None:
         checks = room.build(*given, f"precision={precision}").record.parity
