@@ -14,7 +14,8 @@ SMALL = ("--recipe", str(TOY), "--backend", "onnxruntime", "--finetune", "2", "-
 def test_it_prints_the_variants_and_where_the_network_lies(room) -> None:
     done = room.deploy("compress", *SMALL, "--prune", "0.5", "--separable")
     assert done.returncode in {0, 1}, done.stderr
-    assert "separable-pruned is chosen" in done.stdout or "dense is chosen" in done.stdout
+    # Which of them is as fast as the one before is for this CPU to say.
+    assert any(f"{name} is chosen" in done.stdout for name in ("separable-pruned", "separable", "dense"))
     assert "network-compressed" in done.stderr
     assert "pareto.png" in done.stderr
     assert "finetune: separable-pruned" in done.stderr
