@@ -154,6 +154,8 @@ class Tolerances(_Part):
     """The share of pixels of a class map that are the same."""
     exact: bool = True
     """Whether the runtime gave the same bits when it was asked again; False also of outputs made by the source."""
+    exact_in_batches: bool | None = None
+    """Whether an image gave the same bits among others in one batch; None where a server puts none together."""
     made_by: Literal["engine", "source"] = "engine"
     """What gave the golden outputs. The ONNX file that the engine was made from, where that cannot run here."""
 
