@@ -102,6 +102,7 @@ def experiment(build: Path, kills: int, seed: int) -> dict[str, Found]:
             of_kind.finished += bool(contents(target))
             recover = number % 4 != 0
             of_kind.faults += faults(build, target, expected, recover)
+            print(f"{kind}: {of_kind.kills} killed, {len(of_kind.faults)} faults", file=sys.stderr, flush=True)
             if recover:
                 folder.cleanup()
                 folder = tempfile.TemporaryDirectory(prefix="kill9-")
