@@ -98,7 +98,7 @@ def _size(folder: Path) -> int:
 def of_bundle(
     subject: Subject, whole: Path, change: Change, rng: random.Random, room: Path
 ) -> tuple[str, str, bool, bool]:
-    """Change a copy and verify it: outcome, what refused it, whether numbers were wrong, whether no key let it through."""
+    """Change a copy and verify it: outcome, what refused it, wrong numbers or not, and whether it passes keyless."""
     target = room / whole.name
     shutil.copytree(whole, target) if whole.is_dir() else shutil.copy(whole, target)
     change(target, rng, subject.ground)
