@@ -132,7 +132,7 @@ def lint(contract: Contract, platform: Platform, folder: Path) -> tuple[str, ...
     """
     if platform.model != "model.xml":
         return ()
-    inputs, outputs = _ir_names(folder / platform.model)
+    inputs, outputs = ir_names(folder / platform.model)
     problems = []
     for kind, said, found in (("inputs", contract.inputs, inputs), ("outputs", contract.outputs, outputs)):
         names = {tensor.name for tensor in said}
@@ -144,7 +144,7 @@ def lint(contract: Contract, platform: Platform, folder: Path) -> tuple[str, ...
     return tuple(problems)
 
 
-def _ir_names(path: Path) -> tuple[set[str], set[str]]:
+def ir_names(path: Path) -> tuple[set[str], set[str]]:
     """What OpenVINO's `get_any_name` gives for inputs and outputs of an IR: of several names the first by letters."""
     layers = Xml.parse(path).getroot().iterfind("layers/layer")
     inputs, outputs = set(), set()
