@@ -24,9 +24,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mutations_changes import OF_ARCHIVES, OF_ENTRIES, OF_FOLDERS, Change, Ground, files
 
 from visiondeploy.benchmarks.environment import capture
+from visiondeploy.benchmarks.experiments.mutations_changes import (
+    OF_ARCHIVES,
+    OF_ENTRIES,
+    OF_FOLDERS,
+    Change,
+    Ground,
+    files,
+)
 from visiondeploy.errors import VisionDeployError
 from visiondeploy.models.cache import default_root
 from visiondeploy.pipeline.bundle.archive import pack
