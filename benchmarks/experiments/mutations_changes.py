@@ -230,7 +230,7 @@ def member(
     return info, data
 
 
-def _instead(**fields: object) -> Callable[[str, bytes], Members]:
+def _instead(**fields: Any) -> Callable[[str, bytes], Members]:
     """The member with other fields."""
     return lambda name, data: [member(name, data, **fields)]
 
