@@ -1,185 +1,141 @@
-"""What `kill -9` costs `deploy bundle`: it is killed again and again, and what lies at the target is checked.
+"""What `kill -9` costs a bundle: `deploy bundle` is killed again and again, and what is left on disk is checked.
 
-Each round makes the bundle of one build in a new place, by turns a folder and an archive, and is killed at a random
-time, by turns anywhere in it and while it writes (from the folder beside the target to the target). Then
+Each round begins with an empty folder. The command, for a folder and for an archive, is killed at a random time after
+its first file is there; every fourth kill is followed by one of a run that begins on what was left. Then
 
-1. nothing may be torn: at the target there is nothing, or a bundle that `deploy verify --no-run` takes;
-2. the same command has to recover: it exits with 0, the bundle has the bytes of one that was left alone, and beside it
-   nothing is left.
-
-The command runs in a fork of a process that has imported everything, so that a round takes a second.
+1. at the bundle's place there is nothing, or the bundle, byte for byte;
+2. the same command has to recover: it exits with 0, lays out the same bytes, and leaves nothing beside them.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import random
-import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from visiondeploy.benchmarks.environment import capture
-from visiondeploy.pipeline.bundle.checks import Asked, Mark, findings
-from visiondeploy.pipeline.bundle.make import bundle
-from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.files import write_atomic
 
-PRELOADED = ("numpy", "onnx", "onnxruntime", "openvino", "safetensors.numpy", "zstandard", "matplotlib.figure")
+KINDS = ("toy", "toy.tar.zst")
+"""What the command is to make: a folder, an archive."""
+
+Contents = dict[str, bytes]
 
 
 @dataclass
-class Case:
-    """Where kills fall: from `begun` on, into a target of this name; and what came of them."""
+class Found:
+    """What came of the kills of one kind."""
 
-    name: str
-    target: str
-    begun: Callable[[Path], bool]
-    seconds: float = math.inf
     kills: int = 0
-    before: int = 0
-    torn: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    finished: int = 0
+    """Kills that came after the bundle was there."""
+    faults: list[str] = field(default_factory=list)
 
 
-def writing(folder: Path) -> bool:
-    """Whether something lies in the folder of the target."""
-    return any(folder.iterdir())
+def start(build: Path, target: Path) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own."""
+    call = [Path(sys.executable).with_name("deploy"), "bundle", build, "-o", target, "--force"]
+    return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
 
 
-def start(build: Path, target: Path) -> int:
-    """The command in a process of its own; its number."""
-    number = os.fork()
-    if number == 0:
-        code = 1
-        try:
-            os.setsid()
-            bundle(build, target, backend=None, name=None, version=1, force=True, key=None, events=Silent())
-            code = 0
-        finally:
-            os._exit(code)
-    return number
+def contents(place: Path) -> Contents:
+    """Every file below a folder, or the one that it is; none where nothing is there."""
+    if place.is_file():
+        return {"": place.read_bytes()}
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def wait(number: int, until: Callable[[], bool]) -> int | None:
-    """The exit status where the process ends before `until` is true; else None."""
-    while True:
-        done, status = os.waitpid(number, os.WNOHANG)
-        if done:
-            return status
-        if until():
-            return None
-        time.sleep(0.0002)
+def begun(process: subprocess.Popen[bytes], folder: Path, target: Path) -> float:
+    """The time when something lies beside the target or the process has ended."""
+    while process.poll() is None and not any(path != target for path in folder.iterdir()):
+        time.sleep(0.0005)
+    return time.monotonic()
 
 
-def kill(case: Case, build: Path, folder: Path, delay: float) -> None:
-    """Start the command, and kill it `delay` seconds after the case began, or when it is over."""
-    number = start(build, folder / case.target)
-    status = wait(number, lambda: case.begun(folder))
-    began = time.monotonic()
-    if status is None:
-        status = wait(number, lambda: time.monotonic() > began + delay)
-    if status is None:
-        with suppress(ProcessLookupError):
-            os.killpg(number, signal.SIGKILL)
-        os.waitpid(number, 0)
-        case.kills += 1
-        case.before += not (folder / case.target).exists()
-    else:
-        case.seconds = min(case.seconds, time.monotonic() - began)
+def whole(build: Path, target: Path) -> tuple[Contents, float]:
+    """A bundle that was left alone, and the seconds from its first file to its end. Raises `ValueError`."""
+    process = start(build, target)
+    began = begun(process, target.parent, target)
+    if process.wait():
+        raise ValueError(f"`deploy bundle {build}` fails: run it by hand")
+    return contents(target), time.monotonic() - began
 
 
-def bytes_of(path: Path) -> dict[str, bytes]:
-    """Every file of a bundle, or the one that it is."""
-    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-    return {one.relative_to(path).as_posix(): one.read_bytes() for one in files}
+def faults(build: Path, target: Path, expected: Contents, recover: bool) -> Iterator[str]:
+    """What is not as it has to be after a kill, and where it is to `recover`, after the command ran again."""
+    if (left := contents(target)) and left != expected:
+        yield f"{target.name} is torn: {len(left)} files"
+    if not recover:
+        return
+    if code := start(build, target).wait():
+        yield f"the next run ends with exit code {code}"
+    if contents(target) != expected:
+        yield "the next run lays out other bytes"
+    if beside := sorted(path.name for path in target.parent.iterdir() if path != target):
+        yield f"left behind: {', '.join(beside)}"
 
 
-def check(case: Case, build: Path, folder: Path, expected: dict[str, bytes]) -> None:
-    """Note what is torn, and what the next run does not mend."""
-    target = folder / case.target
-    if os.path.lexists(target):
-        case.torn += [f"{one.name}: {one.found}" for one in findings(target, Asked(run=False)) if one.mark is Mark.FAIL]
-    status = wait(start(build, target), lambda: False)
-    left = sorted(path.name for path in folder.iterdir() if path != target)
-    if status or left or not target.exists() or bytes_of(target) != expected:
-        case.failed.append(f"exit status {status}, left behind {left}, at the target {target.exists()}")
-
-
-def experiment(build: Path, kills: int, seed: int) -> list[Case]:
-    """Rounds of all cases, until each was killed `kills` times or tried three times as often."""
-    delays = random.Random(seed)
-    cases = [
-        Case(f"{name}, {where}", target, begun)
-        for name, target in (("folder", "unet"), ("archive", "unet.tar.zst"))
-        for where, begun in (("anywhere", lambda _: True), ("writing", writing))
-    ]
-    with tempfile.TemporaryDirectory(prefix="kill9-") as name:
-        for case in cases:
-            reference = Path(name) / "reference"
-            reference.mkdir()
-            if wait(start(build, reference / case.target), lambda: False):
-                raise SystemExit(f"deploy bundle {build} fails without being killed")
-            expected = bytes_of(reference / case.target)
-            for _ in range(3 * kills + 1):
-                if case.kills == kills:
-                    break
-                folder = Path(name) / "round"
-                folder.mkdir()
-                # A first round that is left alone tells how long it lasts.
-                kill(case, build, folder, delays.uniform(0, case.seconds) if case.seconds < math.inf else math.inf)
-                check(case, build, folder, expected)
-                shutil.rmtree(folder)
-            shutil.rmtree(reference)
-            print(case, file=sys.stderr, flush=True)
-    return cases
-
-
-def document(cases: list[Case], command: str) -> str:
-    """The table, as Markdown."""
-    rows = [
-        f"| {case.name} | {case.seconds:.3f} | {case.kills} | {case.before} | {len(case.torn)} | {len(case.failed)} |"
-        for case in cases
-    ]
-    faults = [f"- {case.name}: {fault}" for case in cases for fault in (*case.torn, *case.failed)]
-    here = capture(1)
-    return f"""# What `kill -9` costs `deploy bundle`
-
-| killed in | lasts at least, s | kills | before it was there | torn bundles | failed recoveries |
-| --- | ---: | ---: | ---: | ---: | ---: |
-{chr(10).join(rows)}
-
-{chr(10).join(faults) or "Nothing was lost."}
-
-{(__doc__ or "").partition("checked.")[2].strip()}
-
-Made by `{command}`; {here.cpu}, Python {here.python}.
-"""
+def experiment(build: Path, kills: int, seed: int) -> dict[str, Found]:
+    """Kill as often, of each kind half."""
+    delays, found = random.Random(seed), {kind: Found() for kind in KINDS}
+    for kind, of_kind in found.items():
+        with tempfile.TemporaryDirectory(prefix="kill9-") as name:
+            expected, seconds = whole(build, Path(name) / kind)
+        folder = tempfile.TemporaryDirectory(prefix="kill9-")
+        for number in range(kills // len(KINDS)):
+            target = Path(folder.name) / kind
+            process = start(build, target)
+            began = begun(process, target.parent, target)
+            time.sleep(max(0.0, began + delays.uniform(0, seconds) - time.monotonic()))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            of_kind.kills += process.wait() == -signal.SIGKILL
+            of_kind.finished += bool(contents(target))
+            recover = number % 4 != 0
+            of_kind.faults += faults(build, target, expected, recover)
+            if recover:
+                folder.cleanup()
+                folder = tempfile.TemporaryDirectory(prefix="kill9-")
+        folder.cleanup()
+    return found
 
 
 def main() -> None:
     """Run the experiment and say what came out, as Markdown; exit code 1 where a fault was found."""
-    parser = argparse.ArgumentParser(description="What `kill -9` costs `deploy bundle`.")
-    parser.add_argument("build", type=Path, help="a measured build, as builds/unet-int8")
-    parser.add_argument("--kills", type=int, default=35, help="of each case (default: 35)")
+    parser = argparse.ArgumentParser(description="What `kill -9` costs a bundle.")
+    parser.add_argument("build", type=Path, help="the build that is bundled")
+    parser.add_argument("--kills", type=int, default=100, help="of both kinds together (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills (default: 0)")
-    parser.add_argument("-o", "--out", type=Path, default=Path("kill9_bundle.md"), help="the table")
+    parser.add_argument("-o", "--out", type=Path, default="kill9-bundle.md", help="where the table goes")
     arguments = parser.parse_args()
-    for name in PRELOADED:
-        __import__(name)
-    cases = experiment(arguments.build, arguments.kills, arguments.seed)
-    command = f"python benchmarks/experiments/kill9_bundle.py {arguments.build} --kills {arguments.kills}"
-    text = document(cases, f"{command} --seed {arguments.seed}")
+    found, here = experiment(arguments.build, arguments.kills, arguments.seed), capture(1)
+    rows = [f"| {kind} | {one.kills} | {one.finished} | {len(one.faults)} |" for kind, one in found.items()]
+    said = [f"- {kind}: {fault}" for kind, one in found.items() for fault in one.faults]
+    text = f"""# What `kill -9` costs a bundle
+
+| target | kills | after the rename | faults |
+| --- | ---: | ---: | ---: |
+{chr(10).join(rows)}
+
+{chr(10).join(said) or "Nothing was lost."}
+
+{(__doc__ or "").partition("checked.")[2].strip()}
+
+Made by `python benchmarks/experiments/kill9_bundle.py BUILD --kills {arguments.kills} --seed {arguments.seed}` on
+{here.cpu}, {here.cores_logical} cores, {here.os}, Python {here.python}.
+"""
     write_atomic(arguments.out, text)
     print(text)
-    sys.exit(any(case.torn or case.failed for case in cases))
+    sys.exit(bool(said))
 
 
 if __name__ == "__main__":

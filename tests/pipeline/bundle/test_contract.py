@@ -126,7 +126,7 @@ class TestLint:
             (
                 [("image", BYTE, IMAGE[2])],
                 [LOGITS],
-                "'image' is uint8 ?×3×32×48 in model.onnx, the contract says float32",
+                "'image' is uint8 ?×3×32×48 in model.onnx, the contract says ",
             ),
             ([("image", FLOAT, ["b", 3, 32, 47])], [LOGITS], "'image' is float32 ?×3×32×47"),
             ([("image", FLOAT, [1, 3, 32, 48])], [LOGITS], "'image' is float32 1×3×32×48"),

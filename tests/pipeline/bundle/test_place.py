@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -27,6 +28,13 @@ def appear(target, **files: bytes) -> None:
             (folder / name).write_bytes(data)
 
 
+def fail(target, error: BaseException) -> None:
+    """A bundle that an error ends."""
+    with appearing(target) as folder:
+        write_bundle(folder)
+        raise error
+
+
 class TestAppearing:
     @pytest.mark.parametrize("name", ["toy", "toy.tar.zst"])
     def test_nothing_lies_beside_it_afterwards(self, tmp_path, name) -> None:
@@ -35,15 +43,13 @@ class TestAppearing:
 
     @pytest.mark.parametrize("name", ["toy", "toy.tar.zst"])
     def test_nothing_is_left_of_one_that_fails(self, tmp_path, name) -> None:
-        with pytest.raises(KeyboardInterrupt), appearing(tmp_path / name) as folder:
-            write_bundle(folder)
-            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            fail(tmp_path / name, KeyboardInterrupt())
         assert not list(tmp_path.iterdir())
 
     def test_a_full_disk_is_a_resource_error(self, tmp_path) -> None:
-        with pytest.raises(ResourceError, match="disk is full") as caught, appearing(tmp_path / "toy") as folder:
-            write_bundle(folder)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with pytest.raises(ResourceError, match="disk is full") as caught:
+            fail(tmp_path / "toy", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         assert caught.value.exit_code == 6
         assert not list(tmp_path.iterdir())
 
@@ -90,15 +96,12 @@ with appearing(Path({str(tmp_path / "toy")!r})) as folder:
     write_bundle(folder)
 """
         python = DEPLOY.with_name("python")
-        runs = [subprocess.Popen([python, "-c", code], env=os.environ | {"PYTHONPATH": _paths()}) for _ in range(3)]
+        runs = [
+            subprocess.Popen([python, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+            for _ in range(3)
+        ]
         assert [run.wait(timeout=60) for run in runs] == [0, 0, 0]
         assert [path.name for path in tmp_path.iterdir()] == ["toy"]
-
-
-def _paths() -> str:
-    import sys
-
-    return os.pathsep.join(sys.path)
 
 
 class TestTargets:
