@@ -19,8 +19,9 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -39,6 +40,7 @@ from visiondeploy.models.cache import default_root
 from visiondeploy.pipeline.bundle.archive import pack
 from visiondeploy.pipeline.bundle.checks import Asked, Finding, Mark, findings
 from visiondeploy.pipeline.bundle.make import bundle
+from visiondeploy.pipeline.bundle.manifest import MANIFEST, Manifest
 from visiondeploy.pipeline.bundle.snapshot import snapshot
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.files import write_atomic
@@ -47,16 +49,25 @@ from visiondeploy.pipeline.store import Store
 REFUSED, SAME, ACCEPTED, CRASHED = "refused", "same files", "accepted", "crashed"
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one change: refused by a check, the same files after all, accepted, or a fault of ours."""
+class Became(NamedTuple):
+    """What became of one change: refused by a check, the same files after all, accepted, or a fault of ours.
 
-    number: int
-    kind: str
+    `wrong` says that it was accepted and gave other numbers, `keyless` that it passes where no key is given.
+    """
+
     outcome: str
     by: str = ""
     wrong: bool = False
     keyless: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """One change with its number."""
+
+    number: int
+    kind: str
+    became: Became
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,15 @@ class Subject:
     archive: Path
     public: Path
     ground: Ground
+
+    def described(self) -> str:
+        """What it is, in a sentence."""
+        manifest = Manifest.from_json((self.folder / MANIFEST).read_bytes())
+        size = sum(entry.size for entry in manifest.files)
+        return (
+            f"The bundle is {manifest.name}'s, {manifest.engine.precision} in {manifest.engine.backend}, of "
+            f"{len(manifest.files)} files and {size / 1e6:.1f} MB; the store has {len(self.ground.entries)} entries."
+        )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -102,21 +122,19 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in files(folder))
 
 
-def of_bundle(
-    subject: Subject, whole: Path, change: Change, rng: random.Random, room: Path
-) -> tuple[str, str, bool, bool]:
-    """Change a copy and verify it: outcome, what refused it, wrong numbers or not, and whether it passes keyless."""
+def of_bundle(subject: Subject, whole: Path, change: Change, rng: random.Random, room: Path) -> Became:
+    """Change a copy and verify it."""
     target = room / whole.name
     shutil.copytree(whole, target) if whole.is_dir() else shutil.copy(whole, target)
     change(target, rng, subject.ground)
     last = _last(target, Asked(subject.public, run=False))
     keyless = _last(target, Asked(None, run=False)).mark is not Mark.FAIL
     if last.mark is Mark.FAIL:
-        return REFUSED, last.name, False, keyless
+        return Became(REFUSED, last.name, keyless=keyless)
     with snapshot(target) as copy:
         if contents(copy.folder) == contents(subject.folder):
-            return SAME, "", False, keyless
-    return ACCEPTED, "", _last(target, Asked(subject.public)).mark is Mark.FAIL, keyless
+            return Became(SAME, keyless=keyless)
+    return Became(ACCEPTED, wrong=_last(target, Asked(subject.public)).mark is Mark.FAIL, keyless=keyless)
 
 
 def _last(path: Path, asked: Asked) -> Finding:
@@ -124,8 +142,8 @@ def _last(path: Path, asked: Asked) -> Finding:
     return last
 
 
-def of_store(subject: Subject, change: Change, rng: random.Random, room: Path) -> tuple[str, str, bool, bool]:
-    """Change a copy of an entry and ask a store for it; outcomes as of `of_bundle`."""
+def of_store(subject: Subject, change: Change, rng: random.Random, room: Path) -> Became:
+    """Change a copy of an entry and ask a store for it."""
     entry = rng.choice(subject.ground.entries)
     target = room / "store" / "artifacts" / entry.name[:2] / entry.name
     shutil.copytree(entry, target)
@@ -133,9 +151,9 @@ def of_store(subject: Subject, change: Change, rng: random.Random, room: Path) -
     said: list[str] = []
     found = Store(room / "store", on_warning=said.append).get(entry.name)
     if found is None:
-        return REFUSED, "digests", False, False
+        return Became(REFUSED, "digests")
     same = all((entry / name).read_bytes() == found.path(name).read_bytes() for name in found.files)
-    return (SAME if same else ACCEPTED), "", not same, False
+    return Became(SAME) if same else Became(ACCEPTED, wrong=True)
 
 
 def results(subject: Subject, numbers: Iterator[int], seed: int, folder: Path) -> Iterator[Result]:
@@ -152,33 +170,33 @@ def results(subject: Subject, numbers: Iterator[int], seed: int, folder: Path) -
                 else:
                     whole = subject.folder if name in OF_FOLDERS else subject.archive
                     found = of_bundle(subject, whole, change, rng, Path(room))
-                yield Result(number, name, *found)
+                yield Result(number, name, found)
             except Exception as error:  # what is looked for
                 kind = "refused with" if isinstance(error, VisionDeployError) else "not a typed error:"
-                yield Result(number, name, CRASHED, f"{kind} {type(error).__name__}: {str(error)[:200]}")
+                yield Result(number, name, Became(CRASHED, f"{kind} {type(error).__name__}: {str(error)[:200]}"))
 
 
-def document(found: list[Result], command: str) -> str:
-    """The table, as Markdown."""
-    kinds: dict[str, list[Result]] = defaultdict(list)
+def document(found: list[Result], changed: str, command: str) -> str:
+    """The table, as Markdown; `changed` says of what."""
+    kinds: dict[str, list[Became]] = defaultdict(list)
     for one in found:
-        kinds[one.kind].append(one)
+        kinds[one.kind].append(one.became)
     rows = []
     for kind, of in kinds.items():
-        by = Counter(one.by for one in of if one.outcome == REFUSED)
-        counts = Counter(one.outcome for one in of)
-        keyless = sum(one.keyless for one in of) if kind not in OF_ENTRIES else "–"
+        by = Counter(became.by for became in of if became.outcome == REFUSED)
+        counts = Counter(became.outcome for became in of)
+        keyless = sum(became.keyless for became in of) if kind not in OF_ENTRIES else "–"
         rows.append(
             f"| {kind} | {len(of)} | {', '.join(f'{name} {count}' for name, count in by.most_common())} | "
-            f"{counts[SAME]} | {counts[ACCEPTED]} | {sum(one.wrong for one in of)} | {keyless} |"
+            f"{counts[SAME]} | {counts[ACCEPTED]} | {sum(became.wrong for became in of)} | {keyless} |"
         )
-    total = Counter(one.outcome for one in found)
-    crashed = [f"- {one.kind}, number {one.number}: {one.by}" for one in found if one.outcome == CRASHED]
+    total = Counter(one.became.outcome for one in found)
+    crashed = [f"- {one.kind}, number {one.number}: {one.became.by}" for one in found if one.became.outcome == CRASHED]
     here = capture(1)
     return f"""# Mutations of bundles and of the store
 
 {len(found):,} mutations: {total[REFUSED]:,} refused, {total[SAME]} with the same files, **{total[ACCEPTED]} accepted,
-{sum(one.wrong for one in found)} wrong numbers served**, {total[CRASHED]} crashes.
+{sum(one.became.wrong for one in found)} wrong numbers served**, {total[CRASHED]} crashes. {changed}
 
 | mutation | number | refused by | same files | accepted | wrong numbers | without a key |
 | --- | ---: | --- | ---: | ---: | ---: | ---: |
@@ -202,21 +220,23 @@ def main() -> None:
     arguments = parser.parse_args()
     found = []
     if arguments.log and arguments.log.exists():
-        found = [Result(**json.loads(line)) for line in arguments.log.read_text(encoding="utf-8").splitlines()]
+        lines = arguments.log.read_text(encoding="utf-8").splitlines()
+        found = [Result(number, kind, Became(*became)) for number, kind, became in map(json.loads, lines)]
     with tempfile.TemporaryDirectory(prefix="mutations-") as name:
         subject = prepare(arguments.build, arguments.store or default_root(), Path(name))
+        changed = subject.described()
         for result in results(subject, iter(range(len(found), arguments.mutations)), arguments.seed, Path(name)):
             found.append(result)
             if arguments.log:
                 with arguments.log.open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(asdict(result)) + "\n")
-            if result.outcome in {ACCEPTED, CRASHED}:
+                    log.write(json.dumps([result.number, result.kind, result.became]) + "\n")
+            if result.became.outcome in {ACCEPTED, CRASHED}:
                 print(result, file=sys.stderr, flush=True)
     command = f"python benchmarks/experiments/mutations.py {arguments.build} --mutations {arguments.mutations}"
-    text = document(found, f"{command} --seed {arguments.seed}")
+    text = document(found, changed, f"{command} --seed {arguments.seed}")
     write_atomic(arguments.out, text)
     print(text)
-    sys.exit(any(one.outcome in {ACCEPTED, CRASHED} for one in found))
+    sys.exit(any(one.became.outcome in {ACCEPTED, CRASHED} for one in found))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from kit.bundles import FILES, keys, put, write_bundle
 from kit.stores import STEP, fill
 
-from visiondeploy.benchmarks.experiments.mutations import Result, document
+from visiondeploy.benchmarks.experiments.mutations import Became, Result, document
 from visiondeploy.benchmarks.experiments.mutations_changes import OF_ARCHIVES, OF_ENTRIES, OF_FOLDERS, Ground
 from visiondeploy.pipeline.artifact import Step
 from visiondeploy.pipeline.bundle.archive import pack
@@ -81,11 +81,14 @@ def test_an_entry_is_changed(kind, seed, ground, tmp_path) -> None:
 
 def test_the_document_counts_what_was_accepted_and_names_what_crashed() -> None:
     found = [
-        Result(0, "bit flipped", "refused", "digests"),
-        Result(1, "bit flipped", "accepted", wrong=True, keyless=True),
-        Result(2, "store: truncated", "crashed", "not a typed error: KeyError: 'x'"),
+        Result(0, "bit flipped", Became("refused", "digests")),
+        Result(1, "bit flipped", Became("accepted", wrong=True, keyless=True)),
+        Result(2, "store: truncated", Became("crashed", "not a typed error: KeyError: 'x'")),
     ]
-    text = document(found, "python mutations.py")
-    assert "3 mutations: 1 refused, 0 with the same files, **1 accepted,\n1 wrong numbers served**, 1 crashes." in text
+    text = document(found, "Of a toy.", "python mutations.py")
+    assert (
+        "3 mutations: 1 refused, 0 with the same files, **1 accepted,\n1 wrong numbers served**, 1 crashes. Of a toy."
+        in text
+    )
     assert "| bit flipped | 2 | digests 1 | 0 | 1 | 1 | 1 |" in text
     assert "- store: truncated, number 2: not a typed error: KeyError" in text
