@@ -278,9 +278,11 @@ class TestTarget:
         assert (found.name, found.exit_code) == ("target", 5)
         assert "saturate" in found.found
 
-    def test_an_unknown_backend_is_a_mismatch(self, copy) -> None:
-        change = lambda it: it["engine"].update(backend="tflite")  # noqa: E731
-        assert last(edit(copy, change)).exit_code == 5
+    @pytest.mark.parametrize("name", ["tflite", "torchscript", "pytorch"])
+    def test_a_backend_that_is_unknown_or_would_run_code_is_a_mismatch(self, name, copy) -> None:
+        found = last(edit(copy, lambda it: it["engine"].update(backend=name)), Asked())
+        assert (found.name, found.exit_code) == ("target", 5)
+        assert "not loaded from bundles" in found.found
 
 
 class TestOrder:
