@@ -43,7 +43,7 @@ class Found:
 
 def start(build: Path, target: Path) -> subprocess.Popen[bytes]:
     """The command in a process group of its own."""
-    call = [Path(sys.executable).with_name("deploy"), "bundle", build, "-o", target, "--force"]
+    call = [str(Path(sys.executable).with_name("deploy")), "bundle", str(build), "-o", str(target), "--force"]
     return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
 
 
