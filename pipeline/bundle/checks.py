@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from visiondeploy.pipeline.bundle.signing import check_signature
 from visiondeploy.pipeline.bundle.snapshot import Snapshot, snapshot
 from visiondeploy.types import Outcome
 
-# 1: schema, bundle, exit_code, seconds, checks of name, status, found, seconds, exit_code
+# 1: schema, bundle, exit_code, seconds, checks of name, status, found, seconds (exit_code where it failed)
 SCHEMA = "visiondeploy.verification/1"
 
 
@@ -84,7 +84,11 @@ def to_json(bundle: Path, found: list[Finding]) -> str:
         "bundle": str(bundle),
         "exit_code": max(one.exit_code for one in found),
         "seconds": round(sum(one.seconds for one in found), 3),
-        "checks": [{**asdict(one), "seconds": round(one.seconds, 3)} for one in found],
+        "checks": [
+            {"name": one.name, "status": one.mark, "found": one.found, "seconds": round(one.seconds, 3)}
+            | ({"exit_code": one.exit_code} if one.exit_code else {})
+            for one in found
+        ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 

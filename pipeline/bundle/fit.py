@@ -28,16 +28,19 @@ def fit(manifest: Manifest) -> Fit:
     """Raise `EnvironmentMismatch` where the engine does not run here, or would compute something else."""
     target, engine = manifest.target, manifest.engine
     backend = BACKENDS.get(engine.backend)
-    if backend is None:
-        known = ", ".join(BACKENDS)
-        raise EnvironmentMismatch(f"the engine is one of {engine.backend}, this visiondeploy has {known}: update it.")
-    here = capture(engine.threads)
-    _check_runtimes(target)
+    # Engines that are made of anything else than ONNX hold code, as TorchScript does.
+    if backend is None or backend.source != "onnx":
+        known = ", ".join(name for name, one in BACKENDS.items() if one.source == "onnx")
+        raise EnvironmentMismatch(
+            f"the engine is one of {engine.backend}, which is not loaded from bundles: {known} are."
+        )
     if reason := backend.unrunnable():
         raise EnvironmentMismatch(f"the engine is for {_place(target)}, and cannot run here ({reason}): run it there.")
     if target.kind == "gpu":
-        # What a plan says of GPU and release is checked by its backend before it is deserialised.
-        return Fit(_versions(target))
+        # The backend holds GPU and release against the plan's own record before it deserialises it.
+        return Fit(())
+    _check_runtimes(target)
+    here = capture(engine.threads)
     machine = here.machine or "unknown"
     if target.machine != machine and target.bound:
         raise EnvironmentMismatch(f"the engine is bound to {target.machine}, this is {machine}: build it here.")

@@ -30,7 +30,7 @@ from visiondeploy.pipeline.bundle.manifest import (
     Tolerances,
 )
 from visiondeploy.pipeline.bundle.place import appearing, check_target
-from visiondeploy.pipeline.bundle.signing import sign
+from visiondeploy.pipeline.bundle.signing import check_signer, sign
 from visiondeploy.pipeline.bundle.subject import Subject, subject_of
 from visiondeploy.pipeline.bundle.target import check_here, target_of
 from visiondeploy.pipeline.events import Events
@@ -84,6 +84,8 @@ def bundle(
     another machine or runtime, `ResourceError` where the bundle cannot be written.
     """
     check_target(target)
+    if key is not None:
+        check_signer(key)
     subject = subject_of(build, backend, force=force)
     name = subject.record.name if name is None else name
     if not NAME.fullmatch(name):

@@ -31,16 +31,21 @@ _MAKE = "openssl ecparam -name prime256v1 -genkey -noout -out KEY; openssl ec -i
 _LARGEST_KEY = 1 << 16
 
 
+def check_signer(key: Path) -> None:
+    """Raise now what `sign` would raise for a key."""
+    _require()
+    _check_key(key, private=True)
+
+
 def sign(folder: Path, key: Path) -> None:
     """Write `signature.json` of the bundle in `folder` with the private key in the PEM file `key`.
 
     Raises `InputError` for a key that cannot be used, `EnvironmentMismatch` where model-signing is not installed,
     `ResourceError` where the file cannot be written.
     """
-    _require()
+    check_signer(key)
     from model_signing import signing
 
-    _check_key(key, private=True)
     with tempfile.TemporaryDirectory(prefix="visiondeploy-") as name:
         made = Path(name) / SIGNATURE
         signer = signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(_hashing())

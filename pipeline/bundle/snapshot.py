@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +67,8 @@ def _copy(bundle: Path, folder: Path) -> Manifest:
             "`deploy bundle`."
         ) from None
     manifest = Manifest.from_json(data, str(bundle / MANIFEST))
-    sizes: dict[str, int | None] = {entry.path: entry.size for entry in manifest.files}
-    sizes[MANIFEST] = len(data)
-    found = _check_tree(bundle, sizes)
+    sizes = {entry.path: entry.size for entry in manifest.files} | {MANIFEST: len(data)}
+    found = _check_tree(bundle, sizes.keys())
     (folder / MANIFEST).write_bytes(data)
     for name in sorted(found - {MANIFEST}):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,37 +76,27 @@ def _copy(bundle: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _check_tree(bundle: Path, sizes: dict[str, int | None]) -> set[str]:
-    """The files of a folder: those of `sizes` and perhaps the signature. Raises `IntegrityError` for anything else."""
-    above = {"/".join(parts[:depth]) for parts in map(_parts, sizes) for depth in range(1, len(parts))}
-    found = set()
+def _check_tree(bundle: Path, listed: Set[str]) -> set[str]:
+    """The files of a folder: those listed and perhaps the signature. Raises `IntegrityError` for anything else."""
+    parts = [name.split("/") for name in listed]
+    above = {"/".join(part[:depth]) for part in parts for depth in range(1, len(part))}
+    found: set[str] = set()
     waiting = [""]
     while waiting:
-        prefix = waiting.pop()
-        for name, status in _entries(bundle, prefix):
+        for name, status in _entries(bundle, waiting.pop()):
             kind = stat.S_IFMT(status.st_mode)
-            shown = f"{bundle} has {name!r}, "
             if name in above:
-                if kind != stat.S_IFDIR:
-                    raise IntegrityError(f"{shown}which is no folder, expected one: {_AGAIN}.")
-                _check_mode(bundle, name, status, FOLDER_MODE)
+                _check_entry(bundle, name, status, stat.S_IFDIR, FOLDER_MODE)
                 waiting.append(f"{name}/")
-                continue
-            if name not in sizes and name != SIGNATURE:
+            elif name in listed or name == SIGNATURE:
+                _check_entry(bundle, name, status, stat.S_IFREG, FILE_MODE)
+                found.add(name)
+            else:
                 what = "a folder that holds nothing of the bundle" if kind == stat.S_IFDIR else "which is not its own"
-                raise IntegrityError(f"{shown}{what}: its {MANIFEST} does not list it; {_AGAIN}.")
-            if kind != stat.S_IFREG:
-                what = "a symbolic link" if kind == stat.S_IFLNK else "which is no regular file"
-                raise IntegrityError(f"{shown}{what}, expected a file: {_AGAIN}.")
-            _check_mode(bundle, name, status, FILE_MODE)
-            found.add(name)
-    if missing := sorted(sizes.keys() - found):
+                raise IntegrityError(f"{bundle} has {name!r}, {what}: its {MANIFEST} does not list it; {_AGAIN}.")
+    if missing := sorted(listed - found):
         raise IntegrityError(f"{bundle} lacks {missing[0]}, which its {MANIFEST} lists: copy it again.")
     return found
-
-
-def _parts(path: str) -> list[str]:
-    return path.split("/")
 
 
 def _entries(bundle: Path, prefix: str) -> list[tuple[str, os.stat_result]]:
@@ -119,13 +108,27 @@ def _entries(bundle: Path, prefix: str) -> list[tuple[str, os.stat_result]]:
         raise InputError(f"{bundle / prefix} cannot be read ({error.strerror}): check its permissions.") from None
 
 
-def _check_mode(bundle: Path, name: str, status: os.stat_result, expected: int) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if mode != expected:
-        kind = "folders" if expected == FOLDER_MODE else "files"
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+def _check_entry(bundle: Path, name: str, status: os.stat_result, kind: int, mode: int) -> None:
+    """Raise `IntegrityError` for another kind of entry, or another mode."""
+    found = stat.S_IFMT(status.st_mode)
+    if found != kind:
+        said = _KINDS.get(found, "something unknown")
+        raise IntegrityError(f"{bundle} has {name!r}, {said}, expected {_KINDS[kind]}: {_AGAIN}.")
+    if stat.S_IMODE(status.st_mode) != mode:
         raise IntegrityError(
-            f"{bundle / name} has mode {mode:04o}, expected {expected:04o} of all {kind} of a bundle: "
-            f"`chmod {expected:o}` it where that is the doing of a copy."
+            f"{bundle / name} has mode {stat.S_IMODE(status.st_mode):04o}, expected {mode:04o}: `chmod {mode:o}` it "
+            "where that is the doing of a copy; else do not use it."
         )
 
 

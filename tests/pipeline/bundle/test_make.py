@@ -19,6 +19,7 @@ from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.bundle import golden
 from visiondeploy.pipeline.bundle.archive import unpack
 from visiondeploy.pipeline.bundle.checked import checked
+from visiondeploy.pipeline.bundle.checks import Asked, Mark, findings
 from visiondeploy.pipeline.bundle.manifest import MANIFEST, SIGNATURE, Manifest, Role
 from visiondeploy.pipeline.bundle.signing import check_signature
 from visiondeploy.types import Outcome
@@ -221,3 +222,5 @@ def test_an_engine_for_another_machine_has_the_golden_outputs_of_its_source(hous
     assert {path.name for path in (target / "engine").iterdir()} == {"engine.json", "model.plan"}
     assert not (target / "triton").exists()
     assert "Triton has no backend that reads engines of tensorrt-rtx" in (target / "MODEL_CARD.md").read_text()
+    *_, contract, _, last = findings(target, Asked(run=False))
+    assert (contract.name, contract.mark, last.name, last.exit_code) == ("contract", Mark.OK, "target", 5)

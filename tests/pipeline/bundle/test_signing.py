@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kit.bundles import FILES, Keys, keys, put, write_bundle
+from kit.bundling import bundled
 
 from visiondeploy.errors import EnvironmentMismatch, InputError, IntegrityError
 from visiondeploy.pipeline.bundle.checked import checked
@@ -174,3 +175,8 @@ def test_without_the_extra_it_says_what_to_install(bundle, pair, monkeypatch) ->
     monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(EnvironmentMismatch, match=r"pip install 'visiondeploy\[serve\]'"):
         check(bundle, pair.public)
+
+
+def test_a_key_that_cannot_sign_is_found_before_anything_is_made(pair, tmp_path) -> None:
+    with pytest.raises(InputError, match="private half"):
+        bundled(tmp_path / "no build", tmp_path / "b", key=pair.public)
