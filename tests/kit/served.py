@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from kit.graphs import CLASSES, unet
 from onnx import numpy_helper
 from safetensors.numpy import save_file
 
+from kit.graphs import CLASSES, unet
 from visiondeploy.pipeline.backends import onnxruntime_session, openvino_session
 from visiondeploy.pipeline.bundle.manifest import (
     MANIFEST,

@@ -1,4 +1,4 @@
-"""Bundles and servers that the tests of serving share. In an environment without the servers they are skipped."""
+"""Bundles and servers that the tests of serving share."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from visiondeploy.pipeline.serving.triton import Served, triton, unavailable
 
 
 @pytest.fixture(scope="session", params=["onnxruntime", "openvino"])
-def bundle(request, tmp_path_factory) -> Path:
-    """A bundle of each backend that runs on a CPU."""
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "small", request.param)
+def backend(request) -> str:
+    """Each backend that runs on a CPU."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def newer(bundle, tmp_path_factory) -> Path:
-    """The bundle's next version: the same network with other weights."""
-    kind = "openvino" if next(bundle.rglob("model.xml"), None) else "onnxruntime"
-    return write_bundle(tmp_path_factory.mktemp("newer") / "small", kind, version=2)
+def bundle(backend, tmp_path_factory) -> Path:
+    """A bundle of the backend."""
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "small", backend)
+
+
+@pytest.fixture(scope="session")
+def newer(backend, tmp_path_factory) -> Path:
+    """Its next version: the same network with other weights."""
+    return write_bundle(tmp_path_factory.mktemp("newer") / "small", backend, version=2)
 
 
 @pytest.fixture
@@ -32,10 +37,20 @@ def models(bundle, tmp_path) -> Path:
 
 @pytest.fixture
 def served(models, tmp_path) -> Iterator[Served]:
-    """A Triton that serves it."""
+    """A Triton that serves it, the test's own as well."""
+    yield from _serving(models, tmp_path / "triton")
+
+
+@pytest.fixture(scope="session")
+def shared(bundle, tmp_path_factory) -> Iterator[Served]:
+    """A Triton for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("shared")
+    yield from _serving(repository(bundle, folder / "repository"), folder / "triton")
+
+
+def _serving(models: Path, scratch: Path) -> Iterator[Served]:
     if reason := unavailable():
         pytest.skip(reason)
-    scratch = tmp_path / "triton"
     scratch.mkdir()
     with triton(models, scratch) as server:
         yield server
