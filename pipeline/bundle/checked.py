@@ -6,26 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from visiondeploy.errors import InputError, IntegrityError, UsageError
-from visiondeploy.models.reading import read_bytes
-from visiondeploy.pipeline.bundle.manifest import LARGEST_MANIFEST, MANIFEST, SIGNATURE, Manifest
-from visiondeploy.pipeline.files import sha256_file, tree
+from visiondeploy.errors import IntegrityError
+from visiondeploy.pipeline.bundle.manifest import MANIFEST, Manifest
+from visiondeploy.pipeline.bundle.signing import check_signature
+from visiondeploy.pipeline.bundle.snapshot import snapshot
+from visiondeploy.pipeline.files import sha256_file
 
 
 @contextmanager
 def checked(bundle: Path, key: Path | None = None) -> Iterator[tuple[Path, Manifest]]:
-    """The folder of a bundle and its manifest. Raises `InputError`, `IntegrityError`."""
-    if key is not None:
-        raise UsageError("signatures are not checked here yet.")
-    try:
-        data = read_bytes(bundle / MANIFEST, LARGEST_MANIFEST)
-        files, _ = tree(bundle)
-    except OSError as error:
-        raise InputError(f"{bundle} is no bundle ({error.strerror}): expected a folder with {MANIFEST}.") from None
-    manifest = Manifest.from_json(data, str(bundle / MANIFEST))
-    if set(files) - {MANIFEST, SIGNATURE} != {entry.path for entry in manifest.files}:
-        raise IntegrityError(f"{bundle} has other files than its manifest: get the bundle again.")
+    """The folder of a bundle (a folder or NAME.tar.zst) and its manifest; with `key` its signature holds, too.
+
+    The folder is a copy of our own, which is removed afterwards. Raises `InputError` for what is no bundle,
+    `IntegrityError` for one that is not as it was made, `ResourceError` where there is no room for the copy.
+    """
+    with snapshot(bundle) as copy:
+        if key is not None:
+            check_signature(copy.folder, copy.manifest, key)
+        check_digests(copy.folder, copy.manifest)
+        yield copy.folder, copy.manifest
+
+
+def check_digests(folder: Path, manifest: Manifest) -> None:
+    """Raise `IntegrityError` for the first file that has other bytes than the manifest lists."""
     for entry in manifest.files:
-        if sha256_file(bundle / entry.path) != entry.sha256:
-            raise IntegrityError(f"{bundle / entry.path} has another digest than its manifest: get the bundle again.")
-    yield bundle, manifest
+        found = sha256_file(folder / entry.path)
+        if found != entry.sha256:
+            raise IntegrityError(
+                f"{entry.path} has the digest {found[:12]}…, {MANIFEST} lists {entry.sha256[:12]}…: do not use the "
+                "bundle; copy it again, or make it again with `deploy bundle`."
+            )

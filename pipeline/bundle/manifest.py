@@ -4,10 +4,12 @@ A bundle is a folder (or that folder as `.tar.zst`):
 
 manifest.json               this; the only file that it does not list, but for the signature
 signature.json              of manifest.json and of every file, where it was signed
-triton/NAME/config.pbtxt    a Triton model repository; the engine lies in it, once: triton/NAME/1/…
+triton/NAME/config.pbtxt    a Triton model repository; the engine lies in it, once: triton/NAME/VERSION/…
+engine/                     the engine where Triton has no backend for it, instead of triton/
 mlserver/                   model-settings.json for MLServer, which reads the same engine
 model/model.onnx            the ONNX file that the engine was made from, unless that is the engine
-golden/                     inputs.safetensors and outputs.safetensors: real images, and what the engine gives for them
+golden/                     inputs.safetensors and outputs.safetensors: real images, and what the engine gives for them;
+                            tensor "0.image" is the input "image" of the first call
 report/                     report.json and report.html
 MODEL_CARD.md, sbom.cdx.json, provenance.json
 
@@ -143,13 +145,17 @@ class Contract(_Part):
 class Tolerances(_Part):
     """How near golden outputs have to come on another machine of the target. None is not asked for.
 
-    On the very machine and runtime that made them they are equal, bit for bit.
+    On the very machine and runtime that made them they are equal, bit for bit, unless `exact` says otherwise.
     """
 
     sqnr_db: float | None = None
     max_abs: float | None = None
     agreement: Annotated[float, Field(ge=0, le=1)] | None = None
     """The share of pixels of a class map that are the same."""
+    exact: bool = True
+    """Whether the runtime gave the same bits when it was asked again; False also of outputs made by the source."""
+    made_by: Literal["engine", "source"] = "engine"
+    """What gave the golden outputs. The ONNX file that the engine was made from, where that cannot run here."""
 
 
 class Target(_Part):
