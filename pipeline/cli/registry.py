@@ -44,7 +44,14 @@ def push(bundle: Path, reference: str, plain_http: bool, as_json: bool) -> None:
 
 @click.command("pull")
 @click.argument("reference", metavar="HOST/NAME:TAG|@DIGEST")
-@click.option("-o", "--out", "target", required=True, type=click.Path(path_type=Path), help="The folder, a new one.")
+@click.option(
+    "-o",
+    "--out",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A new folder, or one file (.tar.zst).",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="The public key of whoever has to have signed it.")
 @_plain_http
 @_as_json

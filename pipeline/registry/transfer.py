@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.pipeline.bundle.checked import checked
 from visiondeploy.pipeline.bundle.manifest import LARGEST_MANIFEST, MANIFEST, Manifest
+from visiondeploy.pipeline.bundle.place import appearing, check_target, seal
 from visiondeploy.pipeline.events import Events
-from visiondeploy.pipeline.files import resource_error, sync_folder, temporary_beside
 from visiondeploy.pipeline.registry.artifact import Artifact, Reference, artifact_of, check_layers, digest_of
 from visiondeploy.pipeline.registry.client import Client
 
@@ -54,23 +51,23 @@ def push(bundle: Path, reference: str, events: Events, *, plain_http: bool = Fal
 def pull(
     reference: str, target: Path, events: Events, *, key: Path | None = None, plain_http: bool = False
 ) -> Transferred:
-    """Get a bundle out of a registry into the folder `target`, which is not there yet and appears whole or not at all.
+    """Get a bundle out of a registry as `target`, a folder or a `.tar.zst`, which appears whole or not at all.
 
     Every blob is checked against its digest as it comes, and the bundle as `deploy verify` does, with its signature if
     there is a `key`. What a tag leads to is the registry's word; a digest in the reference, or a key, is more.
 
-    Raises `IntegrityError` where anything does not match, `InputError` for what is no bundle, `UsageError` where there
-    is something at the target, `EnvironmentMismatch` where the registry cannot be reached or refuses.
+    Raises `IntegrityError` where anything does not match, `InputError` for what is no bundle, `UsageError` for a target
+    that holds something else, `EnvironmentMismatch` where the registry cannot be reached or refuses, `ResourceError`
+    where the bundle cannot be written.
     """
     place = Reference.parse(reference)
-    if os.path.lexists(target):
-        raise UsageError(f"{target} is there already: choose a new folder, or move it away.")
+    check_target(target)
     client = Client(place, plain_http)
     data = client.manifest()
     artifact = Artifact.from_json(data, str(place))
     manifest = _manifest(client, artifact, str(place))
     check_layers(artifact, manifest, str(place))
-    with _appearing(target) as folder:
+    with appearing(target) as folder:
         for number, layer in enumerate(artifact.layers):
             events.progress(number, len(artifact.layers), layer.title)
             path = folder / layer.title
@@ -81,7 +78,7 @@ def pull(
         with (folder / MANIFEST).open("xb") as file:
             file.write(manifest.to_json().encode())
             _keep(file)
-        _set_modes(folder)
+        seal(folder)
         with checked(folder, key):
             pass
     return _transferred(place, manifest, artifact, digest_of(data))
@@ -95,34 +92,9 @@ def _manifest(client: Client, artifact: Artifact, source: str) -> Manifest:
     return Manifest.from_json(held.getvalue(), f"{source}: {MANIFEST}")
 
 
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A new folder beside the target, which becomes it when the block ends and vanishes when it raises."""
-    temporary = temporary_beside(target)
-    try:
-        try:
-            temporary.mkdir()
-            yield temporary
-            sync_folder(temporary)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_folder(target.parent)
-    except OSError as error:
-        raise resource_error(error, target, "choose another place") from error
-
-
 def _keep(file: io.BufferedWriter) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _set_modes(folder: Path) -> None:
-    """Those of a bundle, whatever the umask is."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _transferred(place: Reference, manifest: Manifest, artifact: Artifact, digest: str) -> Transferred:

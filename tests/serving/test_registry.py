@@ -189,9 +189,9 @@ class TestATamperedRegistry:
 
 class TestMistakes:
     def test_a_target_that_is_there_is_left_alone(self, registry, small, tmp_path) -> None:
-        push(small, to(registry), Silent())
+        push(write_bundle(tmp_path / "two", version=2), to(registry), Silent())
         before = contents(small)
-        with pytest.raises(UsageError, match="there already"):
+        with pytest.raises(UsageError, match="holds another bundle"):
             pull(to(registry), small, Silent())
         assert contents(small) == before
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from kit.served import BATCH, FILES, NAME, images, put_version
+from kit.served import FILES, NAME, images, put_version
 from safetensors.numpy import load_file
 
 from visiondeploy.errors import EnvironmentMismatch
@@ -74,16 +74,18 @@ class TestGolden:
 
 
 class TestBatching:
-    def test_requests_that_wait_are_run_together_and_answered_apart(self, shared, bundle) -> None:
-        before, wanted, rounds = statistics(shared), golden(bundle), 8
-        with ThreadPoolExecutor(2 * BATCH) as threads, client(shared, "grpc") as connection:
-            asked = [number % len(wanted) for number in range(rounds * BATCH)]
+    def test_requests_that_wait_are_run_together_and_answered_apart(self, shared, bundle, backend) -> None:
+        before, wanted, rounds = statistics(shared), golden(bundle), 12
+        with ThreadPoolExecutor(8) as threads, client(shared, "grpc") as connection:
+            asked = [number % len(wanted) for number in range(8 * rounds)]
             found = list(threads.map(lambda number: ask(connection, "grpc", images()[number][None])[0], asked))
         for number, answer in zip(asked, found, strict=True):
             np.testing.assert_array_equal(answer[0], wanted[number])
         after = statistics(shared)
         assert after["inference_count"] - before["inference_count"] == len(asked)
-        assert after["execution_count"] - before["execution_count"] < len(asked)
+        runs = after["execution_count"] - before["execution_count"]
+        # Triton's OpenVINO backend takes no more than one at a time, and so does the bundle's configuration.
+        assert runs == len(asked) if backend == "openvino" else runs < len(asked)
 
 
 @dataclass

@@ -1,0 +1,85 @@
+"""Bundles in MLServer, a second server of the same protocol that shares no code with the first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.files import flip
+from kit.served import NAME, images, write_bundle
+from safetensors.numpy import load_file
+
+from visiondeploy.errors import EnvironmentMismatch
+from visiondeploy.pipeline.bundle.mlserver import FOLDER
+from visiondeploy.pipeline.serving.process import LOOPBACK, free_ports, running
+
+pytestmark = pytest.mark.serving
+pytest.importorskip("mlserver", reason="mlserver is not installed: `make serving` sets up an environment with it")
+grpc = pytest.importorskip("tritonclient.grpc")
+
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+
+
+@dataclass(frozen=True)
+class Served:
+    http: str
+    grpc: str
+
+
+def serve(bundle: Path, log: Path) -> Iterator[Served]:
+    """MLServer on the folder that a bundle has for it."""
+    http, rpc, metrics = free_ports(3)
+    settings = {"HOST": LOOPBACK, "HTTP_PORT": http, "GRPC_PORT": rpc, "METRICS_PORT": metrics, "PARALLEL_WORKERS": 0}
+    env = os.environ | {f"MLSERVER_{name}": str(value) for name, value in settings.items()}
+    env |= {"PYTHONPATH": str(SOURCES)}
+    command = [str(Path(sys.executable).with_name("mlserver")), "start", str(bundle / FOLDER)]
+    with running(command, f"http://{LOOPBACK}:{http}/v2/health/ready", log, env=env, cwd=log.parent):
+        yield Served(f"{LOOPBACK}:{http}", f"{LOOPBACK}:{rpc}")
+
+
+@pytest.fixture(scope="module")
+def served(bundle, tmp_path_factory) -> Iterator[Served]:
+    yield from serve(bundle, tmp_path_factory.mktemp("mlserver") / "mlserver.log")
+
+
+def ask(served: Served, batch: np.ndarray, name: str = "image", kind: str = "FP32") -> np.ndarray:
+    given = grpc.InferInput(name, list(batch.shape), kind)
+    given.set_data_from_numpy(batch)
+    connection = grpc.InferenceServerClient(served.grpc)
+    try:
+        found: np.ndarray = connection.infer(NAME, [given]).as_numpy("logits")
+    finally:
+        connection.close()
+    return found
+
+
+class TestGolden:
+    def test_answers_are_the_bundles_bit_for_bit(self, served, bundle) -> None:
+        wanted = load_file(bundle / "golden" / "outputs.safetensors")["logits"]
+        found = np.concatenate([ask(served, image[None]) for image in images()])
+        np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+
+    def test_what_does_not_fit_the_contract_is_answered_with_a_sentence(self, served) -> None:
+        with pytest.raises(Exception, match="input 'image' takes"):
+            ask(served, images()[:1, :, :5])
+
+
+class TestDamage:
+    @pytest.fixture
+    def damaged(self, tmp_path) -> Path:
+        made = write_bundle(tmp_path / "damaged")
+        flip(next(made.rglob("model.onnx")))
+        return made
+
+    def test_a_damaged_bundle_is_never_ready(self, damaged, tmp_path) -> None:
+        log = tmp_path / "mlserver.log"
+        with pytest.raises(EnvironmentMismatch, match="mlserver"):
+            next(serve(damaged, log))
+        assert "digest" in log.read_text("utf-8")
+        shutil.rmtree(damaged)
