@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +22,11 @@ from visiondeploy.pipeline.registry.artifact import MEDIA_TYPE, Reference
 from visiondeploy.pipeline.registry.transfer import pull, push
 from visiondeploy.pipeline.serving.process import LOOPBACK, free_ports, running
 
-REGISTRY = shutil.which("docker-registry")
+REGISTRY = shutil.which("docker-registry", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 pytestmark = [
     pytest.mark.serving,
-    pytest.mark.skipif(REGISTRY is None, reason="docker-registry is not installed: `make serving` says how"),
+    pytest.mark.skipif(REGISTRY is None, reason="docker-registry is not installed: `make serving` gets it"),
 ]
 pytest.importorskip("oras", reason="oras is not installed: `make serving` sets up an environment with it")
 
