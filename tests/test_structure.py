@@ -115,9 +115,8 @@ def complaints(without: tuple[str, ...], names: set[str]) -> str:
 
 class TestImports:
     def test_the_modules_are_found(self) -> None:
-        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *OF_TORCH, *OF_ONNX, *OF_SERVERS} < set(
-            modules()
-        )
+        named = {*OF_TORCH, *OF_ONNX, *OF_SERVERS}
+        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *named} < set(modules())
 
     def test_only_the_named_modules_need_a_runtime(self) -> None:
         assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX - OF_SERVERS) == ""
