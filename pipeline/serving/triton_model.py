@@ -65,7 +65,7 @@ class OpenVino:
         return [request.get_tensor(name).data.copy() for name in outputs]
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
+RUNTIMES: dict[str, type[OnnxRuntime | OpenVino]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
 
 
 class TritonPythonModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -19,9 +20,15 @@ from visiondeploy.errors import EnvironmentMismatch
 from visiondeploy.pipeline.bundle.mlserver import FOLDER
 from visiondeploy.pipeline.serving.process import LOOPBACK, free_ports, running
 
-pytestmark = pytest.mark.serving
-pytest.importorskip("mlserver", reason="mlserver is not installed: `make serving` sets up an environment with it")
-grpc = pytest.importorskip("tritonclient.grpc")
+# Not imported: it and the client describe one protocol in two ways, which protobuf does not take in one process.
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.skipif(
+        importlib.util.find_spec("mlserver") is None,
+        reason="mlserver is not installed: `make serving` sets up an environment with it",
+    ),
+]
+grpc = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed, as for Triton")
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
