@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -132,6 +133,57 @@ print([name for name in ("benchmarks", "calibration", "models", "pipeline") if f
 """
         done = subprocess.run([sys.executable, "-I", "-c", code], cwd="/", capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+class TestSafety:
+    """What reads files of others runs no code that is in them."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trees() -> dict[str, ast.Module]:
+        folders = ("src/visiondeploy", "models", "calibration", "benchmarks", "pipeline")
+        files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+        return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+    def test_no_module_imports_what_unpickles(self, trees) -> None:
+        imported = {
+            (name, alias.name.partition(".")[0] if isinstance(node, ast.Import) else str(node.module).partition(".")[0])
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert imported
+        assert not [
+            pair for pair in imported if pair[1] in {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+        ]
+
+    def test_checkpoints_of_others_are_loaded_without_code(self, trees) -> None:
+        """`torch.load` is called with `weights_only`, and nothing with `allow_pickle`."""
+        calls = [
+            (
+                f"{name}:{node.lineno}",
+                ast.unparse(node.func),
+                {word.arg: ast.unparse(word.value) for word in node.keywords},
+            )
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        ]
+        loads = [call for call in calls if call[1] == "torch.load"]
+        assert loads
+        assert not [call for call in loads if call[2].get("weights_only") != "True"]
+        assert not [call for call in calls if call[2].get("allow_pickle", "False") != "False"]
+
+    def test_archives_are_not_extracted_by_the_standard_library(self, trees) -> None:
+        """Its `extract` follows links, and lets through what `pipeline/bundle/archive.py` refuses."""
+        names = [
+            f"{name}:{node.lineno}"
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr in {"extractall", "extract", "unpack_archive"}
+        ]
+        assert names == []
 
 
 class TestWheel:

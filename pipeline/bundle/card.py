@@ -36,7 +36,7 @@ def card_of(
         "What it is": _what(subject, engine, target),
         "Inputs and outputs": _contract(contract),
         "Data": _data(subject, images),
-        "Measured": [*table(subject.report), "", f"Measured on {escaped(cells.machine(subject.report.environment))}."],
+        "Measured": _measured(subject),
         "How to run it": _run(name, version, contract, engine, target),
         "Golden runs": _golden(tolerances, images),
         "Limits": _limits(subject, target),
@@ -105,6 +105,7 @@ def _contract(contract: Contract) -> list[str]:
 def _port(kind: str, tensor: Tensor) -> str:
     shape = "×".join(map(str, tensor.shape)).replace("-1", "−1") or "one number"
     values = "any" if tensor.low is None or tensor.high is None else f"{tensor.low:.4g} … {tensor.high:.4g}"
+    values = values.replace("-", "−")
     cells_of = (kind, escaped(tensor.name), tensor.dtype, shape, tensor.layout or "", values, escaped(tensor.meaning))
     return f"| {' | '.join(cells_of)} |"
 
@@ -112,6 +113,16 @@ def _port(kind: str, tensor: Tensor) -> str:
 def _normalised(mean: Sequence[float], std: Sequence[float]) -> str:
     means, stds = (", ".join(f"{value:g}" for value in values) for values in (mean, std))
     return f"then (pixel / 255 − mean) / std with mean {means} and std {stds}."
+
+
+def _measured(subject: Subject) -> list[str]:
+    return [
+        f"This bundle holds `{subject.row.name}`; the others are there for comparison.",
+        "",
+        *table(subject.report),
+        "",
+        f"Measured on {escaped(cells.machine(subject.report.environment))}.",
+    ]
 
 
 def _data(subject: Subject, images: int) -> list[str]:
@@ -138,7 +149,7 @@ def _run(name: str, version: int, contract: Contract, engine: Engine, target: Ta
         "```",
         "",
         "```python",
-        "from visiondeploy.pipeline.runtime import load",
+        "from visiondeploy.runtime import load",
         "",
         'with load("BUNDLE") as model:',
         f"    outputs = model.infer(feeds)  # {shapes}",
@@ -147,15 +158,15 @@ def _run(name: str, version: int, contract: Contract, engine: Engine, target: Ta
     ]
     if engine.backend in PLATFORMS:
         lines += [
-            f"Triton: `tritonserver --model-repository=BUNDLE/triton` serves version {version} of `{escaped(name)}` "
+            f"- Triton: `tritonserver --model-repository=BUNDLE/triton` serves version {version} of `{escaped(name)}` "
             f"with its backend {PLATFORMS[engine.backend].backend}.",
-            *PLATFORMS[engine.backend].remarks,
+            *(f"- {remark}" for remark in PLATFORMS[engine.backend].remarks),
         ]
     else:
         lines.append(
-            f"Triton has no backend that reads engines of {engine.backend}; there is no `triton/` in this bundle."
+            f"- Triton has no backend that reads engines of {engine.backend}: there is no `triton/` in this bundle."
         )
-    lines += ["MLServer: `mlserver start BUNDLE/mlserver`."]
+    lines += ["- MLServer: `mlserver start BUNDLE/mlserver`."]
     return lines
 
 
@@ -166,6 +177,11 @@ def _golden(tolerances: Tolerances, images: int) -> list[str]:
         if tolerances.exact
         else "They are no measure bit for bit."
     )
+    batches = {
+        None: "",
+        True: " So do all of them in one batch.",
+        False: " In one batch with others an image may give other last bits.",
+    }[tolerances.exact_in_batches]
     limits = {
         "SQNR at least {:g} dB": tolerances.sqnr_db,
         "no value further off than {:g}": tolerances.max_abs,
@@ -174,7 +190,7 @@ def _golden(tolerances: Tolerances, images: int) -> list[str]:
     held = (
         ", ".join(text.format(value) for text, value in limits.items() if value is not None) or "nothing is asked for"
     )
-    return [f"Outputs of {made} for {images} images. {again} On other machines of the target: {held}."]
+    return [f"Outputs of {made} for {images} images. {again}{batches} On other machines of the target: {held}."]
 
 
 def _limits(subject: Subject, target: Target) -> list[str]:

@@ -28,15 +28,22 @@ Tensors = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Feeds and outputs of each run, one image a run. `exact` says whether a session gave the same bits as another."""
+    """Feeds and outputs of each run, one image a run.
+
+    `exact` says whether a session gave the same bits as another, `exact_in_batches` whether all images in one batch
+    gave the bits that each gives alone; None where that was not asked.
+    """
 
     inputs: tuple[Tensors, ...]
     outputs: tuple[Tensors, ...]
     exact: bool
+    exact_in_batches: bool | None = None
 
 
-def record(load: Callable[[], Session], task: Task, split: Split) -> Golden:
+def record(load: Callable[[], Session], task: Task, split: Split, *, batches: bool = False) -> Golden:
     """Run images of a split, the first and others evenly from it, in a session; and all of them again in another.
+
+    With `batches` they are also run at once.
 
     Raises what `load` and the session raise, `InputError` where an output holds NaN or infinity.
     """
@@ -53,7 +60,8 @@ def record(load: Callable[[], Session], task: Task, split: Split) -> Golden:
     feeds = feeds[: len(outputs)]
     with load() as session:
         again = [_same(session.infer(feed), output) for feed, output in zip(feeds, outputs, strict=True)]
-    return Golden(tuple(feeds), tuple(outputs), all(again))
+        together = _same(session.infer(_stacked(feeds)), _stacked(outputs)) if batches else None
+    return Golden(tuple(feeds), tuple(outputs), all(again), together)
 
 
 def write(golden: Golden, folder: Path) -> None:
@@ -104,6 +112,11 @@ def _check(outputs: Tensors) -> None:
     for name, value in outputs.items():
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise InputError(f"the engine gives NaN or infinity in '{name}' for an image of the validation split.")
+
+
+def _stacked(runs: Sequence[Tensors]) -> dict[str, Array]:
+    """Runs as one, with the batches of all behind each other."""
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
 
 def _same(one: Tensors, other: Tensors) -> bool:

@@ -5,14 +5,12 @@ gate ─► digests of the build ─► target ─► contract and lint ─► g
 
 from __future__ import annotations
 
-import importlib
 import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from visiondeploy.errors import InputError, UsageError
 from visiondeploy.models.tasks.table import task_of
@@ -32,12 +30,12 @@ from visiondeploy.pipeline.bundle.manifest import (
     Tolerances,
 )
 from visiondeploy.pipeline.bundle.place import appearing, check_target
+from visiondeploy.pipeline.bundle.signing import sign
 from visiondeploy.pipeline.bundle.subject import Subject, subject_of
 from visiondeploy.pipeline.bundle.target import check_here, target_of
 from visiondeploy.pipeline.events import Events
 from visiondeploy.pipeline.files import copy_verified, sha256_file, tree, write_atomic
-from visiondeploy.pipeline.opening import dataset_of
-from visiondeploy.types import Task
+from visiondeploy.pipeline.opening import MODEL, dataset_of
 
 ENGINE = "engine"
 """Where an engine lies that Triton has no backend for."""
@@ -87,7 +85,7 @@ def bundle(
     """
     check_target(target)
     subject = subject_of(build, backend, force=force)
-    name = name or subject.record.name
+    name = subject.record.name if name is None else name
     if not NAME.fullmatch(name):
         raise UsageError(f"--name {name!r} is no name, expected up to 128 letters, digits, '.', '_' and '-'.")
     events.start("bundle")
@@ -97,7 +95,7 @@ def bundle(
     contract = contract_of(subject.spec, subject.onnx_file)
     engine = _engine(subject, name, version)
     events.progress(0, 2, "golden runs")
-    runs, tolerances = _golden(subject)
+    runs, tolerances = _golden(subject, contract)
     events.progress(1, 2, "files")
     with appearing(target) as folder:
         _write(folder, subject, name, version, contract, engine, runs_on, runs, tolerances)
@@ -116,7 +114,7 @@ def bundle(
         )
         write_atomic(folder / MANIFEST, manifest.to_json())
         if key is not None:
-            importlib.import_module("visiondeploy.pipeline.bundle.signing").sign(folder, key)
+            sign(folder, key)
     size = sum(entry.size for entry in manifest.files)
     events.end("bundle", time.monotonic() - began, False, f"{len(manifest.files)} files, {size / 1e6:.1f} MB")
     return Bundled(target, manifest)
@@ -134,7 +132,7 @@ def _engine(subject: Subject, name: str, version: int) -> Engine:
     )
 
 
-def _golden(subject: Subject) -> tuple[golden.Golden, Tolerances]:
+def _golden(subject: Subject, contract: Contract) -> tuple[golden.Golden, Tolerances]:
     """Golden runs of the engine; of its source where the engine is for another machine. How near others have to come.
 
     The limits are those that the build held when the engine was compiled from its source.
@@ -146,17 +144,18 @@ def _golden(subject: Subject) -> tuple[golden.Golden, Tolerances]:
     folder = subject.place.folder
     if backend.unrunnable() is not None:
         backend, folder, own = BACKENDS[REFERENCES["onnx"]], subject.onnx_file.parent, False
-    runs = golden.record(partial(backend.load, folder, recipe.threads), task, split)
-    limits, exact = recipe.limits, runs.exact and own
-    made_by: Literal["engine", "source"] = "engine" if own else "source"
-    if _has_values(task, runs):
-        return runs, Tolerances(sqnr_db=limits.compile_sqnr_db, exact=exact, made_by=made_by)
-    return runs, Tolerances(agreement=limits.io_agreement, exact=exact, made_by=made_by)
-
-
-def _has_values(task: Task, runs: golden.Golden) -> bool:
-    """Whether outputs are numbers that are near each other or not; those of class maps are names."""
-    return bool(task.values(runs.outputs[0]))
+    platform = triton.PLATFORMS.get(subject.engine.backend)
+    batches = own and platform is not None and triton.max_batch_size(contract, platform, folder) > 1
+    runs = golden.record(partial(backend.load, folder, recipe.threads), task, split, batches=batches)
+    # Numbers are near each other or not; those of class maps are names.
+    numbers = bool(task.values(runs.outputs[0]))
+    return runs, Tolerances(
+        sqnr_db=recipe.limits.compile_sqnr_db if numbers else None,
+        agreement=None if numbers else recipe.limits.io_agreement,
+        exact=runs.exact and own,
+        exact_in_batches=runs.exact_in_batches,
+        made_by="engine" if own else "source",
+    )
 
 
 def _write(
@@ -173,7 +172,7 @@ def _write(
     """Write all but the manifest."""
     _copy(subject, subject.engine.folder, folder / engine.folder)
     if not _is_engine(subject):
-        _copy(subject, subject.source, folder / SOURCE, only=("model.onnx", "model.data"))
+        _copy(subject, subject.source, folder / SOURCE, only=(MODEL,))
     if engine.backend in triton.PLATFORMS:
         config = triton.config_of(name, contract, engine, target, folder / engine.folder)
         _put(folder, f"{triton.FOLDER}/{name}/{triton.CONFIG}", config)
@@ -210,7 +209,7 @@ def _put(folder: Path, name: str, text: str) -> None:
 
 def _check(folder: Path, contract: Contract, engine: Engine) -> None:
     """Raise `InputError` where the files in a bundle do not say what its contract says."""
-    onnx_file = folder / (SOURCE if (folder / SOURCE).exists() else engine.folder) / "model.onnx"
+    onnx_file = folder / (SOURCE if (folder / SOURCE).exists() else engine.folder) / MODEL
     problems = [*lint(contract, onnx_file)]
     if engine.backend in triton.PLATFORMS:
         problems += triton.lint(contract, triton.platform_of(engine.backend), folder / engine.folder)

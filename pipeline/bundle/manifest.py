@@ -154,6 +154,8 @@ class Tolerances(_Part):
     """The share of pixels of a class map that are the same."""
     exact: bool = True
     """Whether the runtime gave the same bits when it was asked again; False also of outputs made by the source."""
+    exact_in_batches: bool | None = None
+    """Whether an image gave the same bits among others in one batch; None where a server puts none together."""
     made_by: Literal["engine", "source"] = "engine"
     """What gave the golden outputs. The ONNX file that the engine was made from, where that cannot run here."""
 
@@ -161,12 +163,15 @@ class Tolerances(_Part):
 class Target(_Part):
     """What the engine runs on. `isa` are instruction sets that it was built for, or measured with, and needs for speed.
 
+    `cpu` is the processor that gave the golden outputs: another of the same instruction sets may sum in another order.
+
     `runtimes` are distributions with the versions that made and measured it; an engine that is bound to one
     (`bound`) loads in no other. GPUs are named by compute capability ("sm_86").
     """
 
     kind: Literal["cpu", "gpu"]
     machine: Text
+    cpu: Text | None = None
     isa: tuple[Text, ...] = ()
     gpus: tuple[Text, ...] = ()
     runtimes: Annotated[dict[str, str], Field(min_length=1)]

@@ -15,14 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visiondeploy.errors import UsageError
+from visiondeploy.pipeline.bundle.archive import ENDING, FILE_MODE, pack
 from visiondeploy.pipeline.bundle.manifest import MANIFEST, SIGNATURE
 from visiondeploy.pipeline.files import resource_error, sha256_file, sync_folder, tree
 from visiondeploy.pipeline.folder import check_place, locked
 
-ARCHIVE = ".tar.zst"
-"""What the name of an archive ends with; any other target is a folder."""
-
-FILE_MODE, FOLDER_MODE = 0o644, 0o755
+FOLDER_MODE = 0o755
 
 _ADVICE = "choose another place with -o"
 
@@ -44,7 +42,7 @@ def check_target(target: Path) -> None:
 
 def is_archive(target: Path) -> bool:
     """Whether a target is to be one file."""
-    return target.name.endswith(ARCHIVE)
+    return target.name.endswith(ENDING)
 
 
 @contextmanager
@@ -76,8 +74,6 @@ def appearing(target: Path) -> Iterator[Path]:
 
 def _install(made: Path, target: Path) -> None:
     if is_archive(target):
-        from visiondeploy.pipeline.bundle.archive import pack
-
         packed = made.with_name(target.name)
         pack(made, packed)
         packed.chmod(FILE_MODE)

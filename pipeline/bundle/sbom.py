@@ -45,7 +45,6 @@ def sbom_of(
                 "name": name,
                 "version": str(version),
                 "description": f"{subject.engine.precision} engine of {subject.engine.backend}",
-                "hashes": [_hash(subject.record.network)],
                 "modelCard": _card(subject, contract),
             },
         },
@@ -111,6 +110,7 @@ def _card(subject: Subject, contract: Contract) -> dict[str, Any]:
         "properties": [
             {"name": "visiondeploy:precision", "value": subject.engine.precision.value},
             {"name": "visiondeploy:verdict", "value": subject.verdict.status.value},
+            {"name": "visiondeploy:network", "value": subject.record.network},
             {"name": "visiondeploy:trained_steps", "value": str(spec.trained_steps)},
         ],
     }

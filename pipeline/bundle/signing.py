@@ -120,7 +120,7 @@ def _statement(data: bytes, hint: str, key: Path) -> list[tuple[str, str, str]]:
         envelope = found["dsseEnvelope"]
         parts = [_decoded(part) for part in (envelope["payload"], envelope["signatures"][0]["sig"])]
         named = found["verificationMaterial"]["publicKey"]["hint"]
-        whole = _spelled(_document(*parts, hint=named)) == data.decode("ascii")
+        whole = _spelled(_document(parts[0], parts[1], named)) == data.decode("ascii")
         listed = json.loads(parts[0])["predicate"]["resources"]
         files = sorted((str(one["name"]), str(one["algorithm"]), str(one["digest"])) for one in listed)
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from visiondeploy.benchmarks.report.schema import Report, Row
 from visiondeploy.errors import GateFailed, InputError, UsageError, unknown_name
 from visiondeploy.models.spec import NetworkSpec
+from visiondeploy.pipeline.backends.onnxruntime import WEIGHTS
 from visiondeploy.pipeline.bundle.manifest import BundleVerdict
 from visiondeploy.pipeline.folder import BuildRecord, Engine, read_build
 from visiondeploy.pipeline.opening import MODEL, Place, open_build, place_in
@@ -75,6 +76,11 @@ def subject_of(folder: Path, backend: str | None, *, force: bool) -> Subject:
             f"{folder} has no ONNX file that its engine of {engine.backend} was made from: build it again."
         )
     place.verify(f"{source}/")
+    if any(name.endswith(WEIGHTS) for name in build.record.files if name.startswith((f"{source}/", f"{place.name}/"))):
+        raise InputError(
+            f"{place.title} has its weights beside the ONNX file, being over 2 GB, and a bundle holds files whose "
+            "weights are in them: build a smaller network."
+        )
     return Subject(place, engine, source, report, _row_of(engine, report), verdict)
 
 

@@ -22,8 +22,8 @@ def target_of(subject: Subject) -> Target:
     machine = environment.machine or UNKNOWN
     flavour = FLAVOURS.get(backend)
     if flavour is None:
-        version = environment.versions.get(backend, UNKNOWN)
-        return Target(kind="cpu", machine=machine, isa=environment.isa, runtimes={backend: version})
+        version, here = environment.versions.get(backend, UNKNOWN), capture(environment.threads).cpu
+        return Target(kind="cpu", machine=machine, cpu=here, isa=environment.isa, runtimes={backend: version})
     sidecar = read_sidecar(subject.place.folder)
     return Target(
         kind="gpu",

@@ -6,7 +6,6 @@ A message is a sequence of pairs, in the order of writing: a field's name and it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -44,5 +43,9 @@ def _scalar(value: bool | float | str) -> str:
         return "true" if value else "false"
     if isinstance(value, Symbol | int | float):
         return str(value)
-    # JSON's escapes of ASCII text are those of the text format, too.
-    return json.dumps(value, ensure_ascii=True)
+    return f'"{"".join(map(_escaped, value.encode()))}"'
+
+
+def _escaped(byte: int) -> str:
+    """A byte of UTF-8 as it stands between quotes: in octal where it is not plain."""
+    return chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\' else f"\\{byte:03o}"

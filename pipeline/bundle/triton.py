@@ -23,8 +23,8 @@ from visiondeploy.pipeline.bundle.text_proto import Message, Symbol, Value, to_t
 FOLDER = "triton"
 CONFIG = "config.pbtxt"
 
-LARGEST_BATCH = 8
-"""Requests that ONNX Runtime is given at once where they wait; its memory grows with it."""
+LARGEST_BATCH = 4
+"""Images that ONNX Runtime is given at once where they wait; its memory grows with it."""
 
 TYPES = {
     "uint8": "TYPE_UINT8",
@@ -68,8 +68,8 @@ PLATFORMS: dict[str, Platform] = {
         batching="single",
         parameters=(("INFERENCE_NUM_THREADS", "{threads}"), ("NUM_STREAMS", "1"), ("PERFORMANCE_HINT", "LATENCY")),
         remarks=(
-            "Triton's OpenVINO backend computes max_batch_size images whatever it is asked for, or refuses fewer: 1.",
-            "On CPUs that multiply bfloat16 it may compute in that, and has no option for single precision.",
+            "Triton's OpenVINO backend compiles for max_batch_size images, and refuses or pads fewer: so it is 1.",
+            "On CPUs that multiply bfloat16 OpenVINO may compute fp32 in that, and Triton has no option against it.",
         ),
     ),
     "tensorrt": Platform(backend="tensorrt", model="model.plan", kind="KIND_GPU", batching="profile"),
@@ -132,7 +132,7 @@ def lint(contract: Contract, platform: Platform, folder: Path) -> tuple[str, ...
     """
     if platform.model != "model.xml":
         return ()
-    inputs, outputs = _ir_names(folder / platform.model)
+    inputs, outputs = ir_names(folder / platform.model)
     problems = []
     for kind, said, found in (("inputs", contract.inputs, inputs), ("outputs", contract.outputs, outputs)):
         names = {tensor.name for tensor in said}
@@ -144,7 +144,7 @@ def lint(contract: Contract, platform: Platform, folder: Path) -> tuple[str, ...
     return tuple(problems)
 
 
-def _ir_names(path: Path) -> tuple[set[str], set[str]]:
+def ir_names(path: Path) -> tuple[set[str], set[str]]:
     """What OpenVINO's `get_any_name` gives for inputs and outputs of an IR: of several names the first by letters."""
     layers = Xml.parse(path).getroot().iterfind("layers/layer")
     inputs, outputs = set(), set()
