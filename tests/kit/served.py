@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from safetensors.numpy import save_file
 
 from kit.files import contents
 from kit.graphs import CLASSES, unet
 from visiondeploy.pipeline.backends import onnxruntime_session, openvino_session
-from visiondeploy.pipeline.bundle import mlserver, triton
+from visiondeploy.pipeline.bundle import golden, mlserver, triton
 from visiondeploy.pipeline.bundle.manifest import (
     MANIFEST,
     BundleVerdict,
@@ -105,9 +104,8 @@ def write_bundle(folder: Path, backend: str = "onnxruntime", version: int = 1, *
     write_engine(folder / engine.folder, backend, version)
     _put(folder / "triton" / NAME / triton.CONFIG, triton.config_of(NAME, contract, engine, target, folder))
     _put(folder / mlserver.FOLDER / mlserver.SETTINGS, mlserver.settings_of(NAME, version, contract))
-    (folder / "golden").mkdir()
-    save_file({"image": images()}, folder / "golden" / "inputs.safetensors")
-    save_file({"logits": answers(folder / engine.folder, backend, images())}, folder / "golden" / "outputs.safetensors")
+    (folder / golden.FOLDER).mkdir()
+    golden.write(runs(folder / engine.folder, backend), folder)
     manifest = Manifest(
         name=NAME,
         version=version,
@@ -125,10 +123,16 @@ def write_bundle(folder: Path, backend: str = "onnxruntime", version: int = 1, *
     return folder
 
 
-def answers(engine: Path, backend: str, feeds: np.ndarray) -> np.ndarray:
-    """What an engine gives for each image, one at a time."""
+def runs(engine: Path, backend: str) -> golden.Golden:
+    """What an engine gives for each golden image, one at a time."""
+    feeds = tuple({"image": image[None]} for image in images())
     with OPENED[backend](engine, THREADS) as session:
-        return np.concatenate([session.infer({"image": image[None]})["logits"] for image in feeds])
+        return golden.Golden(feeds, tuple(session.infer(feed) for feed in feeds), exact=True)
+
+
+def wanted(bundle: Path) -> np.ndarray:
+    """The golden logits of a bundle, N×classes×H×W."""
+    return np.concatenate([outputs["logits"] for _, outputs in golden.read(bundle)])
 
 
 def _put(path: Path, text: str) -> None:

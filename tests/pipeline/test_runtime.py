@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit import served
 from kit.files import flip
 from kit.served import CLASSES, CONTRACT, SIZE, images, write_bundle
-from safetensors.numpy import load_file
 
 from visiondeploy.errors import BackendUnavailable, InputError, IntegrityError, UsageError
 from visiondeploy.models.spec import InputSpec, NetworkSpec
@@ -30,7 +30,7 @@ def bundle(request, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wanted(bundle) -> np.ndarray:
-    return load_file(bundle / "golden" / "outputs.safetensors")["logits"]
+    return served.wanted(bundle)
 
 
 class TestInfer:

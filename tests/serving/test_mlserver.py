@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from kit.files import flip
-from kit.served import NAME, images, write_bundle
-from safetensors.numpy import load_file
-
-from visiondeploy.pipeline.bundle.mlserver import FOLDER
-from visiondeploy.pipeline.serving.process import LOOPBACK, free_ports, running
+from kit.mlservers import Served, serving
+from kit.served import NAME, images, wanted, write_bundle
 
 # Not imported: it and the client describe one protocol in two ways, which protobuf does not take in one process.
 pytestmark = [
@@ -29,26 +21,6 @@ pytestmark = [
     ),
 ]
 grpc = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed, as for Triton")
-
-SOURCES = Path(__file__).resolve().parents[2] / "src"
-
-
-@dataclass(frozen=True)
-class Served:
-    http: str
-    grpc: str
-
-
-@contextmanager
-def serving(bundle: Path, log: Path, ready: str = f"models/{NAME}/ready") -> Iterator[Served]:
-    """MLServer on the folder that a bundle has for it. It calls itself ready also where its only model failed."""
-    http, rpc, metrics = free_ports(3)
-    settings = {"HOST": LOOPBACK, "HTTP_PORT": http, "GRPC_PORT": rpc, "METRICS_PORT": metrics, "PARALLEL_WORKERS": 0}
-    env = os.environ | {f"MLSERVER_{name}": str(value) for name, value in settings.items()}
-    env |= {"PYTHONPATH": str(SOURCES)}
-    command = [str(Path(sys.executable).with_name("mlserver")), "start", str(bundle / FOLDER)]
-    with running(command, f"http://{LOOPBACK}:{http}/v2/{ready}", log, env=env, cwd=log.parent):
-        yield Served(f"{LOOPBACK}:{http}", f"{LOOPBACK}:{rpc}")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +42,8 @@ def ask(served: Served, batch: np.ndarray, name: str = "image", kind: str = "FP3
 
 class TestGolden:
     def test_answers_are_the_bundles_bit_for_bit(self, served, bundle) -> None:
-        wanted = load_file(bundle / "golden" / "outputs.safetensors")["logits"]
         found = np.concatenate([ask(served, image[None]) for image in images()])
-        np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+        np.testing.assert_array_equal(found.view(np.uint32), wanted(bundle).view(np.uint32))
 
     def test_what_does_not_fit_the_contract_is_answered_with_a_sentence(self, served) -> None:
         with pytest.raises(Exception, match="input 'image' takes"):

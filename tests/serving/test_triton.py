@@ -13,8 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from kit.served import FILES, NAME, images, put_version
-from safetensors.numpy import load_file
+from kit.served import FILES, NAME, images, put_version, wanted
 
 from visiondeploy.errors import EnvironmentMismatch
 from visiondeploy.pipeline.bundle.manifest import MANIFEST, Manifest
@@ -54,16 +53,12 @@ def statistics(served: Served) -> dict[str, int]:
     return {key: sum(one[key] for one in found) for key in ("inference_count", "execution_count")}
 
 
-def golden(bundle: Path) -> np.ndarray:
-    return load_file(bundle / "golden" / "outputs.safetensors")["logits"]
-
-
 class TestGolden:
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_answers_are_the_bundles_bit_for_bit(self, shared, bundle, protocol) -> None:
         with client(shared, protocol) as connection:
             found = [ask(connection, protocol, image[None])[0] for image in images()]
-        np.testing.assert_array_equal(np.concatenate(found).view(np.uint32), golden(bundle).view(np.uint32))
+        np.testing.assert_array_equal(np.concatenate(found).view(np.uint32), wanted(bundle).view(np.uint32))
 
     def test_it_describes_itself_as_the_contract_does(self, shared, bundle) -> None:
         contract = Manifest.from_json((bundle / MANIFEST).read_bytes()).contract
@@ -75,12 +70,12 @@ class TestGolden:
 
 class TestBatching:
     def test_requests_that_wait_are_run_together_and_answered_apart(self, shared, bundle, backend) -> None:
-        before, wanted, rounds = statistics(shared), golden(bundle), 12
+        before, expected, rounds = statistics(shared), wanted(bundle), 12
         with ThreadPoolExecutor(8) as threads, client(shared, "grpc") as connection:
-            asked = [number % len(wanted) for number in range(8 * rounds)]
+            asked = [number % len(expected) for number in range(8 * rounds)]
             found = list(threads.map(lambda number: ask(connection, "grpc", images()[number][None])[0], asked))
         for number, answer in zip(asked, found, strict=True):
-            np.testing.assert_array_equal(answer[0], wanted[number])
+            np.testing.assert_array_equal(answer[0], expected[number])
         after = statistics(shared)
         assert after["inference_count"] - before["inference_count"] == len(asked)
         runs = after["execution_count"] - before["execution_count"]
@@ -137,8 +132,8 @@ class TestHotSwap:
         # The warm-up: the first request is not the first run.
         assert statistics(served) == {"inference_count": 1, "execution_count": 1}
         image = images()[:1]
-        wanted = {"1": golden(bundle)[:1], "2": golden(newer)[:1]}
-        assert not np.array_equal(wanted["1"], wanted["2"])
+        expected = {"1": wanted(bundle)[:1], "2": wanted(newer)[:1]}
+        assert not np.array_equal(expected["1"], expected["2"])
         with under_load(served, image) as loads:
             wait_for(loads, "1")
             put_version(models, newer, 2)
@@ -148,12 +143,12 @@ class TestHotSwap:
         for load in loads:
             assert not load.failures
             for answer, version in load.answers:
-                np.testing.assert_array_equal(answer, wanted[version])
+                np.testing.assert_array_equal(answer, expected[version])
             versions = [version for _, version in load.answers]
             assert versions == sorted(versions)
         with client(served, "http") as connection:
             assert not connection.is_model_ready(NAME, "1")
-            np.testing.assert_array_equal(ask(connection, "http", image)[0], wanted["2"])
+            np.testing.assert_array_equal(ask(connection, "http", image)[0], expected["2"])
 
     def test_a_truncated_version_is_refused_and_the_old_one_stays(self, served, models, backend, bundle, newer) -> None:
         file = put_version(models, newer, 3) / {"openvino": "model.bin"}.get(backend, FILES["onnxruntime"])
@@ -167,7 +162,7 @@ class TestHotSwap:
         assert not load.failures
         assert {version for _, version in load.answers} == {"1"}
         for answer, _ in load.answers:
-            np.testing.assert_array_equal(answer, golden(bundle)[:1])
+            np.testing.assert_array_equal(answer, wanted(bundle)[:1])
 
 
 class TestConfiguration:
