@@ -20,7 +20,7 @@ from visiondeploy.errors import UsageError
 from visiondeploy.pipeline.runtime import Model, load
 
 
-class BundleRuntime(MLModel):  # type: ignore[misc] - its types are not here
+class BundleRuntime(MLModel):  # type: ignore[misc]  # its types are not here
     """One bundle, loaded."""
 
     _model: Model
