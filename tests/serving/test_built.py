@@ -25,6 +25,7 @@ TOY = ROOT / "tests" / "pipeline" / "data" / "toy.toml"
 
 pytestmark = [
     pytest.mark.serving,
+    pytest.mark.timeout(900),  # the fixture trains and builds
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
     pytest.mark.skipif(find_spec("mlserver") is None, reason="mlserver is not installed: `make serving` installs it"),
     pytest.mark.skipif(not BUILDER.exists(), reason=f"there is no {BUILDER}, which builds: `make setup` sets it up"),
