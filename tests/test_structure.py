@@ -17,7 +17,7 @@ import visiondeploy
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = ("torch", "torchvision", "torch_pruning", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
-RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda")
+RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda", "mlserver", "oras", "pytriton")
 
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
@@ -82,6 +82,8 @@ OF_ONNX = {
     "visiondeploy.calibration.search",
     "visiondeploy.calibration.sensitivity",
 }
+# Servers import them, in environments of their own.
+OF_SERVERS = {"visiondeploy.pipeline.serving.mlserver", "visiondeploy.pipeline.serving.triton_model"}
 
 IMPORT_ALL = """
 import importlib, sys
@@ -114,10 +116,11 @@ def complaints(without: tuple[str, ...], names: set[str]) -> str:
 
 class TestImports:
     def test_the_modules_are_found(self) -> None:
-        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *OF_TORCH, *OF_ONNX} < set(modules())
+        named = {*OF_TORCH, *OF_ONNX, *OF_SERVERS}
+        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *named} < set(modules())
 
     def test_only_the_named_modules_need_a_runtime(self) -> None:
-        assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX) == ""
+        assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX - OF_SERVERS) == ""
 
     def test_those_of_onnx_need_no_other(self) -> None:
         others = tuple(name for name in RUNTIMES if name != "onnx")

@@ -182,8 +182,7 @@ def _write(
     (folder / golden.FOLDER).mkdir()
     golden.write(runs, folder)
     _put(folder, pages.JSON, subject.report.to_json())
-    if (page := pages.page_of(subject.report, name)) is not None:
-        _put(folder, pages.HTML, page)
+    _put(folder, pages.HTML, pages.page_of(subject.report, name))
     _put(folder, CARD, card_of(subject, name, version, contract, engine, target, tolerances, len(runs.inputs)))
     entries = _entries(folder, engine)
     _put(folder, sbom.FILE, sbom.sbom_of(subject, name, version, contract, target, entries))

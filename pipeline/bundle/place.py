@@ -63,7 +63,7 @@ def appearing(target: Path) -> Iterator[Path]:
                 made = work / "bundle"
                 made.mkdir()
                 yield made
-                _seal(made)
+                seal(made)
                 _install(made, target)
                 sync_folder(parent)
             finally:
@@ -103,7 +103,7 @@ def _same(made: Path, target: Path) -> bool:
     )
 
 
-def _seal(folder: Path) -> None:
+def seal(folder: Path) -> None:
     """Give all modes that do not hang on the user's umask, and bring the names in all folders to the disk."""
     files, folders = tree(folder)
     for name in files:

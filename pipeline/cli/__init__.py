@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("predict", "command", "Run an engine on images: class maps, or pictures of their own size."),
     "bundle": ("bundle", "command", "Hand an engine on, with its contract, golden runs, server settings and digests."),
     "verify": ("verify", "command", "Check a bundle: files, signature, contract, target, golden run."),
+    "push": ("registry", "push", "Put a bundle into an OCI registry."),
+    "pull": ("registry", "pull", "Get a bundle out of an OCI registry, checked byte for byte."),
     "models": ("models", "command", "List networks, recipes, backends and data sets."),
     "weights": ("weights", "command", "Fetch, list and make the weights that style and content are compared with."),
     "doctor": ("doctor", "command", "Say what this machine can build and run, and what is missing."),

@@ -152,7 +152,7 @@ def test_the_report_is_the_builds(made, floats) -> None:
     build = json.loads((floats / "build.json").read_text())
     build.pop("build")
     assert report == build
-    assert (made / "report" / "report.html").exists() == (page_of(subject(floats).report, "toy") is not None)
+    assert (made / "report" / "report.html").read_text() == page_of(subject(floats).report, "toy-fp32")
 
 
 def test_what_was_forced_and_not_measured_is_said(floats, tmp_path) -> None:
