@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.served import write_bundle
 
@@ -83,6 +83,8 @@ class TestArtifact:
         with pytest.raises(InputError):
             Artifact.from_json(data, "it")
 
+    # How fast the machine is says nothing of the reader.
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def test_nor_does_any_json_in_its_place(self, small, manifest, data) -> None:
         anything = st.recursive(
