@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -52,11 +53,17 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
+@cache
+def _schema_of(model: type[BaseModel]) -> Schema:
+    """Of a recipe it takes a tenth of a second, and of several mistakes each is asked for again."""
+    return model.model_json_schema()
+
+
 class Keys:
     """What a model has, and what it expects where."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        self._schema: Schema = model.model_json_schema()
+        self._schema = _schema_of(model)
 
     def at(self, path: Keypath) -> Schema | None:
         """The schema of a value, None where the model has none."""

@@ -158,7 +158,7 @@ def materialise(
     text = _serialise(complete, report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             earlier = _files_of(folder)
             current = {name for name, digest in files.items() if _is(folder / name, digest)}
             if current == files.keys() and earlier == files and (folder / BUILD).read_text(encoding="utf-8") == text:
@@ -183,7 +183,7 @@ def materialise(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold a folder against other builds into it; free at once when the process dies. Raises `OSError`.
 
     The lock is on the folder itself, so that nothing is left in it or beside it.

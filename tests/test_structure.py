@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import visiondeploy
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIMES = ("torch", "torchvision", "torch_pruning", "accelerate", "onnx", "onnxscript", "onnxruntime", "openvino")
-RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda")
+RUNTIMES += ("tensorrt", "tensorrt_rtx", "pycuda", "mlserver", "oras", "pytriton")
 
 # They define what cannot be said without the runtime, and are imported inside the functions that need them.
 OF_TORCH = {
@@ -81,6 +82,8 @@ OF_ONNX = {
     "visiondeploy.calibration.search",
     "visiondeploy.calibration.sensitivity",
 }
+# Servers import them, in environments of their own.
+OF_SERVERS = {"visiondeploy.pipeline.serving.mlserver", "visiondeploy.pipeline.serving.triton_model"}
 
 IMPORT_ALL = """
 import importlib, sys
@@ -113,10 +116,11 @@ def complaints(without: tuple[str, ...], names: set[str]) -> str:
 
 class TestImports:
     def test_the_modules_are_found(self) -> None:
-        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *OF_TORCH, *OF_ONNX} < set(modules())
+        named = {*OF_TORCH, *OF_ONNX, *OF_SERVERS}
+        assert {"visiondeploy.pipeline.cli.build", "visiondeploy.types", *named} < set(modules())
 
     def test_only_the_named_modules_need_a_runtime(self) -> None:
-        assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX) == ""
+        assert complaints(RUNTIMES, set(modules()) - OF_TORCH - OF_ONNX - OF_SERVERS) == ""
 
     def test_those_of_onnx_need_no_other(self) -> None:
         others = tuple(name for name in RUNTIMES if name != "onnx")
@@ -129,6 +133,57 @@ print([name for name in ("benchmarks", "calibration", "models", "pipeline") if f
 """
         done = subprocess.run([sys.executable, "-I", "-c", code], cwd="/", capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+class TestSafety:
+    """What reads files of others runs no code that is in them."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trees() -> dict[str, ast.Module]:
+        folders = ("src/visiondeploy", "models", "calibration", "benchmarks", "pipeline")
+        files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+        return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+    def test_no_module_imports_what_unpickles(self, trees) -> None:
+        imported = {
+            (name, alias.name.partition(".")[0] if isinstance(node, ast.Import) else str(node.module).partition(".")[0])
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert imported
+        assert not [
+            pair for pair in imported if pair[1] in {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+        ]
+
+    def test_checkpoints_of_others_are_loaded_without_code(self, trees) -> None:
+        """`torch.load` is called with `weights_only`, and nothing with `allow_pickle`."""
+        calls = [
+            (
+                f"{name}:{node.lineno}",
+                ast.unparse(node.func),
+                {word.arg: ast.unparse(word.value) for word in node.keywords},
+            )
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        ]
+        loads = [call for call in calls if call[1] == "torch.load"]
+        assert loads
+        assert not [call for call in loads if call[2].get("weights_only") != "True"]
+        assert not [call for call in calls if call[2].get("allow_pickle", "False") != "False"]
+
+    def test_archives_are_not_extracted_by_the_standard_library(self, trees) -> None:
+        """Its `extract` follows links, and lets through what `pipeline/bundle/archive.py` refuses."""
+        names = [
+            f"{name}:{node.lineno}"
+            for name, tree in trees.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr in {"extractall", "extract", "unpack_archive"}
+        ]
+        assert names == []
 
 
 class TestWheel:

@@ -26,7 +26,7 @@ from visiondeploy.benchmarks.statistics import at_least
 from visiondeploy.models.checkpoint import new_network, save_network
 from visiondeploy.models.spec import InputSpec, NetworkSpec
 from visiondeploy.models.tasks.table import task_of
-from visiondeploy.pipeline.backends import onnxruntime, openvino, openvino_session
+from visiondeploy.pipeline.backends import onnxruntime_session, openvino_session
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.files import write_atomic
 from visiondeploy.pipeline.recipe import ExportSettings
@@ -95,7 +95,7 @@ def quantised(source: Path, feeds: dict[str, Array], scheme: str, threads: int, 
 
 def bare_onnxruntime(folder: Path, feeds: dict[str, Array], results: dict[str, Array], threads: int) -> Call:
     """ONNX Runtime with everything bound."""
-    session = onnxruntime.inference_session(folder / onnxruntime.MODEL, threads)
+    session = onnxruntime_session.inference_session(folder / onnxruntime_session.MODEL, threads)
     binding = session.io_binding()
     for name, feed in feeds.items():
         binding.bind_cpu_input(name, feed)
@@ -109,7 +109,7 @@ def bare_openvino(folder: Path, feeds: dict[str, Array], results: dict[str, Arra
     import openvino as ov
 
     shapes = {name: feed.shape for name, feed in feeds.items()}
-    model = openvino_session.compiled(openvino_session.read(folder / openvino.MODEL), threads, shapes)
+    model = openvino_session.compiled(openvino_session.read(folder / openvino_session.MODEL), threads, shapes)
     request = model.create_infer_request()
     for name, array in (feeds | results).items():
         request.set_tensor(name, ov.Tensor(array, shared_memory=True))

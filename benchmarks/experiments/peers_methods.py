@@ -26,7 +26,7 @@ import numpy as np
 
 from visiondeploy.benchmarks.environment import has_vnni
 from visiondeploy.models.spec import NetworkSpec
-from visiondeploy.pipeline.backends import openvino as openvino_backend
+from visiondeploy.pipeline.backends import openvino_session
 from visiondeploy.pipeline.backends.table import BACKENDS
 from visiondeploy.pipeline.store import tool_versions
 from visiondeploy.types import Array
@@ -140,10 +140,10 @@ class Nncf:
         """The engine that our backend makes of the ONNX file in fp32, quantised."""
         with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
             BACKENDS["openvino"].compile(source, Path(temporary))
-            self._quantise("openvino", Path(temporary) / openvino_backend.MODEL, feeds, folder / openvino_backend.MODEL)
-            described = json.loads((Path(temporary) / openvino_backend.DESCRIPTION).read_text(encoding="utf-8"))
+            self._quantise("openvino", Path(temporary) / openvino_session.MODEL, feeds, folder / openvino_session.MODEL)
+            described = json.loads((Path(temporary) / openvino_session.DESCRIPTION).read_text(encoding="utf-8"))
         # The types that weights are stored in were those of the fp32 model.
-        (folder / openvino_backend.DESCRIPTION).write_text(json.dumps(described | {"stored": {}}), encoding="utf-8")
+        (folder / openvino_session.DESCRIPTION).write_text(json.dumps(described | {"stored": {}}), encoding="utf-8")
 
     def _quantise(self, kind: str, model: Path, feeds: Feeds, target: Path) -> None:
         script = Path(__file__).with_name("peers_nncf.py")

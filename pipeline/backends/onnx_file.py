@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visiondeploy.types import Precision
+from visiondeploy.types import Precision, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -40,6 +40,25 @@ def io_names(path: Path) -> tuple[list[str], list[str]]:
 
     graph = onnx.load(path, load_external_data=False).graph
     return [value.name for value in inputs_of(graph)], [value.name for value in graph.output]
+
+
+def io_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The graph's inputs and outputs, in order, as the file declares them; an axis without a size is free."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return tuple(map(_spec, inputs_of(graph))), tuple(map(_spec, graph.output))
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    from onnx import helper
+
+    kind = value.type.tensor_type
+    shape = tuple(
+        axis.dim_value if axis.dim_value > 0 else axis.dim_param or f"axis{number}"
+        for number, axis in enumerate(kind.shape.dim)
+    )
+    return TensorSpec(value.name, str(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape)
 
 
 def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from visiondeploy.calibration.watching import Watch, Watched
 from visiondeploy.errors import InputError
@@ -14,13 +13,20 @@ from visiondeploy.pipeline.backends.base import HostBackend, Source, not_install
 from visiondeploy.pipeline.backends.inside import Inner, LayerDetail, LayerTime, Shapes
 from visiondeploy.pipeline.backends.onnx_file import io_names, stored_types
 from visiondeploy.pipeline.backends.openvino_inside import COMPUTE, PRODUCTS
-from visiondeploy.pipeline.backends.openvino_session import OpenVinoSession, compiled, read, reason
+from visiondeploy.pipeline.backends.openvino_session import (
+    DESCRIPTION,
+    MODEL,
+    OpenVinoSession,
+    compiled,
+    described,
+    opened,
+    read,
+    reason,
+)
 from visiondeploy.pipeline.engine import PLAIN, EngineSettings
 from visiondeploy.types import Array, Layer, Precision, Realised, Session
 
-MODEL = "model.xml"
 ONNX = "model.onnx"
-DESCRIPTION = "engine.json"
 
 
 class OpenVinoBackend(HostBackend):
@@ -56,8 +62,7 @@ class OpenVinoBackend(HostBackend):
 
     def load(self, folder: Path, threads: int) -> Session:
         """A session with one stream, for latency. It is compiled for batches of one, and for what it is fed."""
-        description = _description(folder)
-        return OpenVinoSession(read(folder / MODEL), threads, description["inputs"], description["outputs"])
+        return opened(folder, threads)
 
     def realised(self, folder: Path, threads: int, feeds: Mapping[str, Array]) -> Realised:
         """The layers of OpenVINO's execution graph for these feeds with the precision that it names for each."""
@@ -69,7 +74,7 @@ class OpenVinoBackend(HostBackend):
             if kind in PRODUCTS:
                 precision = str(info["runtimePrecision"].astype(str))
                 layers.append(Layer(node.get_friendly_name(), kind, COMPUTE.get(precision, precision), "cpu"))
-        return Realised(tuple(layers), _description(folder)["stored"])
+        return Realised(tuple(layers), described(folder)["stored"])
 
     def layers(self, folder: Path, threads: int, shapes: Shapes, recorded: Sequence[Layer]) -> tuple[LayerDetail, ...]:
         """The layers of the execution graph for one image, as this machine runs them."""
@@ -91,7 +96,7 @@ class OpenVinoBackend(HostBackend):
         What is an output is not fused away, and 2026.4 computes rightly behind a concat that is one. Beside others a
         tensor would therefore be of another model than the engine's.
         """
-        original, inputs = read(folder / MODEL), _description(folder)["inputs"]
+        original, inputs = read(folder / MODEL), described(folder)["inputs"]
 
         def watched(tensors: Sequence[str]) -> Watched:
             sessions = {}
@@ -102,11 +107,3 @@ class OpenVinoBackend(HostBackend):
             return lambda feeds: {tensor: session.infer(feeds)[tensor] for tensor, session in sessions.items()}
 
         return watched
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / DESCRIPTION} cannot be read ({error}): build the engine anew.") from None
-    return found

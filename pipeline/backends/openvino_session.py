@@ -8,6 +8,7 @@ long as those are few.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -20,11 +21,32 @@ from visiondeploy.pipeline.backends.buffers import Buffer, Pool
 from visiondeploy.pipeline.backends.feeds import Inputs
 from visiondeploy.types import Array, TensorSpec
 
+MODEL = "model.xml"
+DESCRIPTION = "engine.json"
+
 Shapes = tuple[tuple[int, ...], ...]
 
 FIXED = 2
 """Sets of input shapes that a session compiles its model for, each with weights of its own in memory: say a single
 image and a full batch. Further ones run on the model with free axes."""
+
+
+def opened(folder: Path, threads: int) -> OpenVinoSession:
+    """The engine in `folder`. The caller has checked its digests. Raises `InputError`."""
+    description = described(folder)
+    return OpenVinoSession(read(folder / MODEL), threads, description["inputs"], description["outputs"])
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What lies beside the IR: the names of inputs and outputs in the graph, and the stored types of layers.
+
+    Raises `InputError`.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / DESCRIPTION} cannot be read ({error}): build the engine anew.") from None
+    return found
 
 
 def read(path: Path) -> Any:

@@ -10,10 +10,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kit.files import contents, flip
 from visiondeploy.pipeline.build import Built, Until, build
 from visiondeploy.pipeline.events import Silent
 from visiondeploy.pipeline.recipe import Recipe, resolve
 from visiondeploy.pipeline.store import Store
+
+__all__ = ["DEPLOY", "LAYERS", "TOY", "House", "Recorder", "contents", "deploy", "flip", "toy"]
 
 TOY = Path(__file__).resolve().parents[1] / "pipeline" / "data" / "toy.toml"
 DEPLOY = Path(sys.executable).with_name("deploy")
@@ -90,15 +93,3 @@ def deploy(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.Complet
     command = [str(DEPLOY), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=os.environ | more, capture_output=True, timeout=120, check=False)
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the middle of a file."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from visiondeploy.benchmarks.report.schema import Report
 from visiondeploy.errors import EnvironmentMismatch, InputError, UsageError
-from visiondeploy.pipeline.backends.onnxruntime import inference_session
+from visiondeploy.pipeline.backends.onnxruntime_session import inference_session
 from visiondeploy.pipeline.bench import bench
 from visiondeploy.pipeline.build import Built, Until, build
 from visiondeploy.pipeline.comparison import compare

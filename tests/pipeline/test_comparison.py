@@ -213,7 +213,7 @@ class TestDifferentNetworks:
             run(int8 / "onnx-fp32", other / "onnx-fp32")
 
     def test_other_outputs(self, house, int8, tmp_path, monkeypatch) -> None:
-        from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeSession
+        from visiondeploy.pipeline.backends.onnxruntime_session import OnnxRuntimeSession
         from visiondeploy.types import TensorSpec
 
         made = OnnxRuntimeSession.__init__

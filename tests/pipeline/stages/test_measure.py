@@ -14,7 +14,7 @@ from kit.builds import toy as toy_recipe
 from visiondeploy.benchmarks.memory import peak_rss
 from visiondeploy.errors import BackendUnavailable, InputError, ResourceError
 from visiondeploy.models.data.table import open_dataset
-from visiondeploy.pipeline.backends.onnxruntime import OnnxRuntimeSession
+from visiondeploy.pipeline.backends.onnxruntime_session import OnnxRuntimeSession
 from visiondeploy.pipeline.stages import timing
 from visiondeploy.pipeline.stages.measure import Contender, measure, predictions
 from visiondeploy.pipeline.stages.timing import memory_command
