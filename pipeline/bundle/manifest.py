@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from visiondeploy.benchmarks.report.parts import first_problem, parse
 from visiondeploy.errors import InputError, IntegrityError
 from visiondeploy.types import Outcome, Precision
 
@@ -256,7 +257,7 @@ class Manifest(_Part):
         Two spellings of one content would have two digests; and of a key that is there twice readers take either.
         """
         try:
-            content: Any = json.loads(data, parse_constant=_refuse)
+            content: Any = parse(data)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{source} is not JSON ({error}), expected the manifest of a bundle.") from None
         found = content.get("schema") if isinstance(content, dict) else None
@@ -264,21 +265,10 @@ class Manifest(_Part):
             raise InputError(f"{source} has schema {str(found)[:80]!r}, this visiondeploy reads {SCHEMA!r}.")
         try:
             made = cls.model_validate(content)
-        except (ValidationError, RecursionError) as error:
-            raise InputError(f"{source} is a manifest that breaks its contract: {_first(error)}.") from None
+        except RecursionError:
+            raise InputError(f"{source} is a manifest that is nested too deep.") from None
+        except ValidationError as error:
+            raise InputError(f"{source} is a manifest that breaks its contract: {first_problem(error)}.") from None
         if made.to_json().encode() != data:
             raise IntegrityError(f"{source} is not spelt as `deploy bundle` writes it: it was edited; bundle it again.")
         return made
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _first(error: ValidationError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deep"
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
